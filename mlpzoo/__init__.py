@@ -1,0 +1,26 @@
+"""mlpzoo: MLP-like vision backbones in PyTorch, exact to their authors' code.
+
+Importing it registers every model with timm under its own name.
+"""
+
+from mlpzoo import layers, models, ops
+from mlpzoo._version import __version__
+from mlpzoo.registry import ModelInfo, create_model, list_models, list_pretrained, model_info, register_all
+from mlpzoo.weights import CheckpointError, LoadReport, load_checkpoint
+
+register_all()
+
+__all__ = [
+    "CheckpointError",
+    "LoadReport",
+    "ModelInfo",
+    "__version__",
+    "create_model",
+    "layers",
+    "list_models",
+    "list_pretrained",
+    "load_checkpoint",
+    "model_info",
+    "models",
+    "ops",
+]

@@ -1,0 +1,129 @@
+"""Mixing over tokens and over channels (MLP-Mixer, arXiv:2105.01601, section 2).
+
+Shape suffixes: B batch, T tokens, S hidden units of the token MLP, C channels.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from mlpzoo.layers.activation import create_activation
+from mlpzoo.layers.mlp import MlpBlock
+from mlpzoo.ops import resize_input_tokens, resize_output_tokens, token_linear
+from mlpzoo.ops.resize import Grid
+
+ChannelMixing = MlpBlock
+"""The paper's name for an `MlpBlock` over the channels of every token: `(B, T, C)` to `(B, T, C)`."""
+
+
+class TokenLinear(nn.Module):
+    """A linear layer over the token axis of `(batch, tokens, channels)`.
+
+    It keeps its parameters as `nn.Linear(in_tokens, out_tokens)` would, but is no subclass of it: tools that swap
+    every `nn.Linear` of a model (adapters, quantizers) apply theirs to the last axis, which would be wrong here.
+
+    Args:
+        in_tokens: tokens read.
+        out_tokens: tokens written.
+        bias: whether every output token has a bias.
+        impl: which implementation of `mlpzoo.ops.token_linear` runs.
+        device: where the parameters live.
+        dtype: their type.
+
+    Shape:
+        `(batch, in_tokens, channels)` to `(batch, out_tokens, channels)`, contiguous.
+    """
+
+    def __init__(
+        self,
+        in_tokens: int,
+        out_tokens: int,
+        *,
+        bias: bool = True,
+        impl: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.impl = impl
+        self.weight = nn.Parameter(torch.empty(out_tokens, in_tokens, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(out_tokens, device=device, dtype=dtype)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters as `nn.Linear` draws its own."""
+        bound = self.weight.shape[1] ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """`(batch, in_tokens, channels)` to `(batch, out_tokens, channels)`."""
+        return token_linear(x_BTC, self.weight, self.bias, impl=self.impl)
+
+    @torch.jit.ignore
+    def resize_tokens(self, old_grid: Grid, new_grid: Grid, *, inputs: bool, outputs: bool) -> None:
+        """Bind the layer to another patch grid, on its input side, its output side or both, in place."""
+        weight, bias = self.weight, self.bias
+        if inputs:
+            weight = replace_parameter(weight, resize_input_tokens(weight.detach(), old_grid, new_grid))
+        if outputs:
+            weight = replace_parameter(weight, resize_output_tokens(weight.detach().T, old_grid, new_grid).T)
+            if bias is not None:
+                bias = replace_parameter(bias, resize_output_tokens(bias.detach()[None], old_grid, new_grid)[0])
+        self.weight, self.bias = weight, bias
+
+    def extra_repr(self) -> str:
+        """What `print(model)` shows."""
+        out_tokens, in_tokens = self.weight.shape
+        return f"in_tokens={in_tokens}, out_tokens={out_tokens}, bias={self.bias is not None}, impl={self.impl!r}"
+
+
+def replace_parameter(old: nn.Parameter, value: Tensor) -> nn.Parameter:
+    """A parameter that holds `value` and is frozen if `old` was."""
+    return nn.Parameter(value.contiguous(), requires_grad=old.requires_grad)
+
+
+class TokenMixing(nn.Module):
+    """The token-mixing MLP: linear, activation, linear over the tokens, shared by all channels.
+
+    Args:
+        num_tokens: tokens in and out.
+        mlp_dim: hidden units, the paper's D_S.
+        act_layer: name of the activation, see `create_activation`; the authors' is flax's GELU, the tanh form.
+        drop: dropout rate after the activation and after the second linear.
+        impl: which implementation of `mlpzoo.ops.token_linear` runs.
+        device: where the parameters live.
+        dtype: their type.
+
+    Shape:
+        `(batch, num_tokens, channels)` to the same, contiguous.
+    """
+
+    def __init__(
+        self,
+        num_tokens: int,
+        mlp_dim: int,
+        *,
+        act_layer: str = "gelu_tanh",
+        drop: float = 0.0,
+        impl: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.fc1 = TokenLinear(num_tokens, mlp_dim, impl=impl, device=device, dtype=dtype)
+        self.act = create_activation(act_layer)
+        self.drop1 = nn.Dropout(drop)
+        self.fc2 = TokenLinear(mlp_dim, num_tokens, impl=impl, device=device, dtype=dtype)
+        self.drop2 = nn.Dropout(drop)
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """`(batch, num_tokens, channels)` to the same."""
+        x_BSC = self.drop1(self.act(self.fc1(x_BTC)))
+        return self.drop2(self.fc2(x_BSC))
+
+    @torch.jit.ignore
+    def resize_grid(self, old_grid: Grid, new_grid: Grid) -> None:
+        """Bind the layer to another patch grid, in place: first weight by mass, second weight and bias by shape."""
+        self.fc1.resize_tokens(old_grid, new_grid, inputs=True, outputs=False)
+        self.fc2.resize_tokens(old_grid, new_grid, inputs=False, outputs=True)

@@ -1,0 +1,196 @@
+"""What every backbone has in common: its config, its head, and the part of the timm contract that ignores shape."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mlpzoo.ops.resize import Grid
+
+LayerwisePattern = str | list[tuple[str, tuple[int, ...] | None]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BackboneConfig:
+    """Settings that every family takes; each field can be overridden in `create_model`.
+
+    Attributes:
+        num_classes: classes of the head; 0 for none.
+        in_chans: channels of the image.
+        global_pool: `"avg"`, or `""` to keep the unpooled features; some families offer more.
+        drop_rate: dropout rate before the head.
+        proj_drop_rate: dropout rate inside the blocks, after each linear of an MLP.
+        drop_path_rate: stochastic depth rate, of the last block where the family ramps it up.
+        drop_path_decay: whether the rate ramps up linearly from 0 over the blocks, or is the same in all.
+        act_layer: name of the activation, see `mlpzoo.layers.create_activation`.
+        norm_eps: epsilon of the LayerNorms.
+        impl: which implementation of its fast ops the network runs, `"auto"` or `"reference"`.
+    """
+
+    num_classes: int = 1000
+    in_chans: int = 3
+    global_pool: str = "avg"
+    drop_rate: float = 0.0
+    proj_drop_rate: float = 0.0
+    drop_path_rate: float = 0.0
+    drop_path_decay: bool = True
+    act_layer: str = "gelu"
+    norm_eps: float = 1e-6
+    impl: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse values no network can be built from."""
+        self._require("num_classes", self.num_classes >= 0, "0 or more")
+        self._require("in_chans", self.in_chans >= 1, "1 or more")
+        for name in ("drop_rate", "proj_drop_rate", "drop_path_rate"):
+            self._require(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+
+    def _require(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
+
+    def drop_path_rates(self, num_blocks: int) -> list[float]:
+        """The stochastic depth rate of each block, in order."""
+        if not self.drop_path_decay:
+            return [self.drop_path_rate] * num_blocks
+        return [self.drop_path_rate * i / max(num_blocks - 1, 1) for i in range(num_blocks)]
+
+
+def take_indices(num_features: int, indices: int | Sequence[int] | None) -> list[int]:
+    """Which of `num_features` feature maps are meant: the last n for an int, all for None, else those listed.
+
+    Raises:
+        ValueError: when an index or a count lies outside.
+    """
+    if indices is None:
+        return list(range(num_features))
+    if isinstance(indices, int):
+        if not 0 < indices <= num_features:
+            raise ValueError(f"asked for the last {indices} features, but this model has 1 to {num_features} to give")
+        return list(range(num_features - indices, num_features))
+    wrong = [i for i in indices if not -num_features <= i < num_features]
+    if wrong:
+        raise ValueError(f"feature indices {wrong} are out of range: this model has features 0 to {num_features - 1}")
+    return [i % num_features for i in indices]
+
+
+class Backbone(nn.Module):
+    """Base of the two base classes: a config, a head, and the part of timm's contract that ignores shape.
+
+    A subclass calls `build_head` last but one in its constructor and `reset_parameters` last.
+    """
+
+    family: ClassVar[str] = ""
+    """Name of the family, the key of its entry in `mlpzoo.models.FAMILIES`."""
+    global_pools: ClassVar[tuple[str, ...]] = ("avg", "")
+    """The values of `global_pool` that this family takes."""
+    checkpoint_loader: ClassVar[Callable[[nn.Module, str], Any] | None] = None
+    """Set by `mlpzoo.weights`, which this room must not import: reads a released file into a model."""
+    __jit_ignored_attributes__: ClassVar[list[str]] = ["config"]
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.num_classes = config.num_classes
+        self.in_chans = config.in_chans
+        self.global_pool = self._checked_pool(config.global_pool)
+        self.grad_checkpointing = False
+        self.num_features = 0
+        self.head_hidden_size = 0
+
+    def build_head(self, **dd: Any) -> None:
+        """Create `pre_logits` (identity), `head_drop` and `head`; a family with a layer before the head extends it."""
+        self.pre_logits: nn.Module = nn.Identity()
+        self.head_drop = nn.Dropout(self.config.drop_rate)
+        self.head = self._new_classifier(self.num_classes, **dd)
+
+    def reset_parameters(self) -> None:
+        """Draw every parameter anew, as the authors' code does."""
+        raise NotImplementedError
+
+    def pool(self, x: Tensor) -> Tensor:
+        """Features to one vector an image, or the features themselves where `global_pool` is empty."""
+        raise NotImplementedError
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """An image batch `(batch, in_chans, height, width)` to normalized, unpooled features."""
+        raise NotImplementedError
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Features of `forward_features` to `(batch, num_classes)`, or to what the head sees if `pre_logits`."""
+        x = self.head_drop(self.pre_logits(self.pool(x)))
+        return x if pre_logits else self.head(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """An image batch `(batch, in_chans, height, width)` to logits `(batch, num_classes)`."""
+        return self.forward_head(self.forward_features(x))
+
+    @torch.jit.ignore
+    def get_classifier(self) -> nn.Module:
+        """The last linear layer."""
+        return self.head
+
+    @torch.jit.ignore
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the head by a fresh one, on the same device and in the same dtype; 0 classes for none.
+
+        Args:
+            num_classes: outputs of the new head.
+            global_pool: another pooling; unchanged if None.
+
+        Raises:
+            ValueError: for a pooling this family does not have; nothing has changed then.
+        """
+        if global_pool is not None:
+            self.global_pool = self._checked_pool(global_pool)
+        self.num_classes = num_classes
+        anchor = next(self.parameters())
+        self.head = self._new_classifier(num_classes, device=anchor.device, dtype=anchor.dtype).train(self.training)
+        self.reset_classifier_parameters()
+
+    def reset_classifier_parameters(self) -> None:
+        """Draw the head anew. Zeros, as in flax, unless a family overrides it."""
+        if isinstance(self.head, nn.Linear):
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute each block's activations in the backward pass instead of keeping them."""
+        self.grad_checkpointing = enable
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        """Parameters to leave out of weight decay, besides those of one dimension."""
+        return set()
+
+    @torch.jit.ignore
+    def load_pretrained(self, checkpoint_path: str, prefix: str = "") -> None:
+        """Read a released file in any of the family's formats; timm calls this for files it cannot read itself.
+
+        Raises:
+            mlpzoo.CheckpointError: when the file does not fit; the model is as it was before.
+        """
+        if type(self).checkpoint_loader is None:
+            raise RuntimeError("the loader of released files lives in mlpzoo.weights: import mlpzoo first")
+        type(self).checkpoint_loader(self, checkpoint_path)
+
+    def _new_classifier(self, num_classes: int, **dd: Any) -> nn.Module:
+        return nn.Linear(self.head_hidden_size, num_classes, **dd) if num_classes > 0 else nn.Identity()
+
+    def _checked_pool(self, global_pool: str) -> str:
+        if global_pool not in self.global_pools:
+            raise ValueError(
+                f"unknown global_pool '{global_pool}' for {type(self).__name__}: choose one of "
+                f"{', '.join(repr(name) for name in self.global_pools)}"
+            )
+        return global_pool
+
+    def _remember_input_size(self, img_size: Grid) -> None:
+        """Keep timm's data config true, from which transforms are made."""
+        cfg = getattr(self, "pretrained_cfg", None)
+        if cfg:
+            self.pretrained_cfg = {**cfg, "input_size": (self.in_chans, *img_size)}
+            self.default_cfg = self.pretrained_cfg

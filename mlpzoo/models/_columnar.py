@@ -1,0 +1,216 @@
+"""The base of columnar backbones: one grid of tokens from the stem to the head.
+
+Shape suffixes: B batch, I image channels, H × W pixels, T tokens (prefix tokens such as a class token included),
+C channels of a token.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from timm.layers import to_2tuple
+from timm.models import checkpoint, checkpoint_seq
+from torch import Tensor, nn
+
+from mlpzoo.layers import PatchEmbed
+from mlpzoo.models._base import Backbone, BackboneConfig, LayerwisePattern, take_indices
+from mlpzoo.ops.resize import Grid
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ColumnarConfig(BackboneConfig):
+    """Settings of a columnar backbone.
+
+    Attributes:
+        img_size: image height and width in pixels, an int if square.
+        patch_size: patch height and width in pixels, an int if square.
+        embed_dim: channels of a token.
+        depth: blocks.
+    """
+
+    img_size: int | Grid = 224
+    patch_size: int | Grid = 16
+    embed_dim: int
+    depth: int
+
+    def __post_init__(self) -> None:
+        """Refuse values no network can be built from."""
+        super().__post_init__()
+        for name in ("embed_dim", "depth"):
+            self._require(name, getattr(self, name) >= 1, "1 or more")
+        for name in ("img_size", "patch_size"):
+            sides = to_2tuple(getattr(self, name))
+            self._require(name, len(sides) == 2 and min(sides) >= 1, "a size or a (height, width), in pixels")
+
+
+class ColumnarBackbone(Backbone):
+    """Stem, blocks, norm, pool, head over tokens `(batch, tokens, channels)` that keep one grid.
+
+    A family implements `build_block`, `reset_parameters`, and where it differs from a plain LayerNorm and patch
+    embedding, `build_norm`, `build_embedding` and `embed`. The timm contract is all here.
+
+    Args:
+        config: what to build.
+        device: where the parameters live; `"meta"` allocates none.
+        dtype: their type.
+    """
+
+    config: ColumnarConfig
+
+    def __init__(
+        self,
+        config: ColumnarConfig,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(config)
+        dd = {"device": device, "dtype": dtype}
+        self.embed_dim = self.num_features = self.head_hidden_size = config.embed_dim
+        self.num_prefix_tokens = 0
+        self.build_embedding(**dd)
+        rates = config.drop_path_rates(config.depth)
+        self.blocks = nn.Sequential(*(self.build_block(drop_path=rate, **dd) for rate in rates))
+        self.norm = self.build_norm(**dd)
+        self.feature_info = self._describe_features()
+        self.build_head(**dd)
+        self.reset_parameters()
+
+    def build_embedding(self, **dd: Any) -> None:
+        """Create `stem`, and whatever else `embed` needs."""
+        config = self.config
+        self.stem = PatchEmbed(config.img_size, config.patch_size, config.in_chans, config.embed_dim, **dd)
+
+    def build_block(self, *, drop_path: float, **dd: Any) -> nn.Module:
+        """One block, `(B, T, C)` to the same."""
+        raise NotImplementedError
+
+    def build_norm(self, **dd: Any) -> nn.Module:
+        """The norm before the pool."""
+        return nn.LayerNorm(self.config.embed_dim, eps=self.config.norm_eps, **dd)
+
+    def embed(self, x_BIHW: Tensor) -> Tensor:
+        """An image batch to the tokens that enter the first block, prefix tokens first."""
+        return self.stem(x_BIHW)
+
+    def pool(self, x_BTC: Tensor) -> Tensor:
+        """`(B, T, C)` to `(B, C)`; unchanged where `global_pool` is empty."""
+        if self.global_pool == "avg":
+            return x_BTC[:, self.num_prefix_tokens :].mean(dim=1)
+        if self.global_pool == "token":
+            return x_BTC[:, 0]
+        return x_BTC
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """An image batch `(B, I, H, W)` to normalized tokens `(B, T, C)`."""
+        x_BTC = self.embed(x)
+        if self.grad_checkpointing and not torch.jit.is_scripting():
+            x_BTC = checkpoint_seq(self.blocks, x_BTC)
+        else:
+            x_BTC = self.blocks(x_BTC)
+        return self.norm(x_BTC)
+
+    @torch.jit.ignore
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Features after chosen blocks.
+
+        Args:
+            x: image batch, `(B, I, H, W)`.
+            indices: the last n blocks for an int, all for None, else the blocks listed; negative counts from the end.
+            norm: whether to apply the final norm to each.
+            stop_early: whether to stop after the last block asked for.
+            output_fmt: `"NCHW"` for maps, or `"NLC"` for tokens without the prefix ones.
+            intermediates_only: whether to leave out the final features.
+
+        Returns:
+            The list of features, preceded by what `forward_features` gives (or, stopped early, by the normalized
+            tokens of the last block run) unless `intermediates_only`.
+
+        Raises:
+            ValueError: for an index out of range or an unknown `output_fmt`.
+        """
+        if output_fmt not in ("NCHW", "NLC"):
+            raise ValueError(f"unknown output_fmt '{output_fmt}': choose 'NCHW' or 'NLC'")
+        taken = take_indices(len(self.blocks), indices)
+        blocks = self.blocks[: max(taken) + 1] if stop_early else self.blocks
+        features: dict[int, Tensor] = {}
+        x_BTC = self.embed(x)
+        for i, block in enumerate(blocks):
+            x_BTC = checkpoint(block, x_BTC) if self.grad_checkpointing else block(x_BTC)
+            if i in taken:
+                y_BTC = self.norm(x_BTC) if norm else x_BTC
+                y_BTC = y_BTC[:, self.num_prefix_tokens :]
+                if output_fmt == "NCHW":
+                    y_BTC = y_BTC.transpose(1, 2).unflatten(2, self.stem.grid_size).contiguous()
+                features[i] = y_BTC
+        intermediates = [features[i] for i in taken]
+        return intermediates if intermediates_only else (self.norm(x_BTC), intermediates)
+
+    @torch.jit.ignore
+    def prune_intermediate_layers(
+        self,
+        indices: int | Sequence[int] | None = 1,
+        prune_norm: bool = False,
+        prune_head: bool = True,
+    ) -> list[int]:
+        """Drop the blocks after the last one asked for, and if told so the norm and the head; return the indices."""
+        taken = take_indices(len(self.blocks), indices)
+        self.blocks = self.blocks[: max(taken) + 1]
+        if prune_norm:
+            self.norm = nn.Identity()
+        if prune_head:
+            self.pre_logits = nn.Identity()
+            self.reset_classifier(0, "")
+        return taken
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict[str, LayerwisePattern]:
+        """Patterns that group the parameters by depth, for layer-wise learning rates."""
+        return {
+            "stem": r"^(stem|cls_token|pos_embed)",
+            "blocks": [(r"^blocks\.(\d+)", None), (r"^norm", (99999,))],
+        }
+
+    @torch.jit.ignore
+    def set_input_size(self, img_size: int | Grid | None = None, patch_size: int | Grid | None = None) -> None:
+        """Take another image or patch size; weights bound to the old grid are resized to the new one, in place.
+
+        Args:
+            img_size: image height and width in pixels, an int if square; unchanged if None.
+            patch_size: patch height and width in pixels, an int if square; unchanged if None.
+
+        Raises:
+            ValueError: when the image does not divide into patches; nothing has changed then.
+        """
+        old_grid = self.stem.grid_size
+        self.stem.set_input_size(img_size, patch_size)
+        if self.stem.grid_size != old_grid:
+            self.resize_grid(old_grid, self.stem.grid_size)
+        self.feature_info = self._describe_features()
+        self.config = dataclasses.replace(
+            self.config, img_size=self.stem.img_size, patch_size=self.stem.patch_size
+        )
+        self._remember_input_size(self.stem.img_size)
+
+    @torch.jit.ignore
+    def resize_grid(self, old_grid: Grid, new_grid: Grid) -> None:
+        """Resize every weight bound to the token grid: each layer that has one implements `resize_grid`."""
+        for module in self.modules():
+            if module is not self and hasattr(module, "resize_grid"):
+                module.resize_grid(old_grid, new_grid)
+
+    def _describe_features(self) -> list[dict[str, Any]]:
+        reduction = max(self.stem.patch_size)
+        return [
+            {"module": f"blocks.{i}", "num_chs": self.embed_dim, "reduction": reduction}
+            for i in range(len(self.blocks))
+        ]

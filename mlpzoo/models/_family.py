@@ -1,0 +1,66 @@
+"""A family as data: its paper, its variants, the files released for them. Registration reads these tables."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from mlpzoo.models._base import Backbone, BackboneConfig
+
+Stats = tuple[float, float, float]
+HALF: Stats = (0.5, 0.5, 0.5)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Weights:
+    """One released file.
+
+    Attributes:
+        url: where it is.
+        license: what it may be used for.
+        num_classes: classes of its head.
+        top1: published ImageNet-1k top-1 accuracy in percent, None where none is published for this file.
+        top1_source: who measured it, and where it is written.
+        overrides: config fields the file was trained with that differ from the variant's.
+        mean: mean of each image channel, of pixels in [0, 1].
+        std: standard deviation of each image channel.
+        interpolation: how images were resized.
+        crop_pct: side of the evaluation crop over side of the resized image.
+    """
+
+    url: str
+    license: str
+    num_classes: int = 1000
+    top1: float | None = None
+    top1_source: str = ""
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    mean: Stats = HALF
+    std: Stats = HALF
+    interpolation: str = "bicubic"
+    crop_pct: float = 0.875
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Family:
+    """One paper's networks.
+
+    Attributes:
+        name: short name, equal to `model.family`.
+        title: name for people.
+        paper: title and address of the paper.
+        code: address and commit of the authors' code.
+        license: of the authors' code.
+        model: the class, built as `model(config, device=, dtype=)`.
+        variants: name to config.
+        weights: `name.tag` to released file; a variant's first is its default.
+        data: entries of timm's data config for variants without released weights.
+    """
+
+    name: str
+    title: str
+    paper: str
+    code: str
+    license: str
+    model: type[Backbone]
+    variants: Mapping[str, BackboneConfig]
+    weights: Mapping[str, Weights] = dataclasses.field(default_factory=dict)
+    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -1,0 +1,224 @@
+"""The base of pyramid backbones: stages of falling resolution, NHWC inside.
+
+Shape suffixes: B batch, I image channels, H × W pixels or positions, C channels.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from timm.layers import to_2tuple
+from timm.models import checkpoint_seq
+from torch import Tensor, nn
+
+from mlpzoo.models._base import Backbone, BackboneConfig, LayerwisePattern, take_indices
+from mlpzoo.ops.resize import Grid
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PyramidConfig(BackboneConfig):
+    """Settings of a pyramid backbone.
+
+    Attributes:
+        embed_dims: channels of each stage.
+        depths: blocks of each stage.
+        feature_norms: whether `forward_intermediates` passes each stage's map through a LayerNorm of its own, as
+            dense-prediction code does; the classifier ignores them.
+    """
+
+    embed_dims: tuple[int, ...]
+    depths: tuple[int, ...]
+    feature_norms: bool = False
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Refuse values no network can be built from."""
+        super().__post_init__()
+        for name in ("embed_dims", "depths"):
+            # JSON has no tuples: a config that went through a file comes back with lists.
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+            self._require(name, min(getattr(self, name), default=0) >= 1, "a number of 1 or more for each stage")
+        self._require("depths", len(self.depths) == len(self.embed_dims), f"as many as embed_dims {self.embed_dims}")
+
+
+class Stage(nn.Module):
+    """Downsample (identity in the first stage), then blocks; `(B, H, W, C)` in and out."""
+
+    def __init__(self, downsample: nn.Module, blocks: nn.Sequential) -> None:
+        super().__init__()
+        self.downsample = downsample
+        self.blocks = blocks
+        self.grad_checkpointing = False
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """`(B, H, W, C)` to `(B, H', W', C')`."""
+        x_BHWC = self.downsample(x_BHWC)
+        if self.grad_checkpointing and not torch.jit.is_scripting():
+            return checkpoint_seq(self.blocks, x_BHWC)
+        return self.blocks(x_BHWC)
+
+
+class PyramidBackbone(Backbone):
+    """Stem, stages, norm, pool, head over maps `(batch, height, width, channels)`.
+
+    A family implements `build_stem`, `build_downsample`, `build_block` and `reset_parameters`. Stems and downsamples
+    carry an int `stride`. The timm contract is all here.
+
+    Args:
+        config: what to build.
+        device: where the parameters live; `"meta"` allocates none.
+        dtype: their type.
+    """
+
+    config: PyramidConfig
+
+    def __init__(
+        self,
+        config: PyramidConfig,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(config)
+        dd = {"device": device, "dtype": dtype}
+        self.output_fmt = "NHWC"
+        self.num_features = self.head_hidden_size = config.embed_dims[-1]
+        self.stem = self.build_stem(**dd)
+        rates = iter(config.drop_path_rates(sum(config.depths)))
+        stages = []
+        for i, depth in enumerate(config.depths):
+            downsample = nn.Identity() if i == 0 else self.build_downsample(i, **dd)
+            blocks = [self.build_block(i, drop_path=next(rates), **dd) for _ in range(depth)]
+            stages.append(Stage(downsample, nn.Sequential(*blocks)))
+        self.stages = nn.Sequential(*stages)
+        self.feature_norms = nn.ModuleList(
+            nn.LayerNorm(dim, eps=config.norm_eps, **dd) for dim in (config.embed_dims if config.feature_norms else ())
+        )
+        self.norm = nn.LayerNorm(self.num_features, eps=config.norm_eps, **dd)
+        self.feature_info = self._describe_features()
+        self.build_head(**dd)
+        self.reset_parameters()
+
+    def build_stem(self, **dd: Any) -> nn.Module:
+        """From an image `(B, I, H, W)` to the first stage's map `(B, H, W, C)`."""
+        raise NotImplementedError
+
+    def build_downsample(self, stage: int, **dd: Any) -> nn.Module:
+        """From the map of stage `stage - 1` to that of `stage`, both NHWC; the identity where nothing changes."""
+        raise NotImplementedError
+
+    def build_block(self, stage: int, *, drop_path: float, **dd: Any) -> nn.Module:
+        """One block of a stage, `(B, H, W, C)` to the same."""
+        raise NotImplementedError
+
+    def pool(self, x_BHWC: Tensor) -> Tensor:
+        """`(B, H, W, C)` to `(B, C)`; unchanged where `global_pool` is empty."""
+        return x_BHWC.mean(dim=(1, 2)) if self.global_pool == "avg" else x_BHWC
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """An image batch `(B, I, H, W)` to the last stage's normalized map `(B, H, W, C)`."""
+        return self.norm(self.stages(self.stem(x)))
+
+    @torch.jit.ignore
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Feature maps after chosen stages, each through its `feature_norms` if the config has them.
+
+        Args:
+            x: image batch, `(B, I, H, W)`.
+            indices: the last n stages for an int, all for None, else the stages listed; negative counts from the end.
+            norm: whether to apply the final norm to the last stage's map, the only one it fits.
+            stop_early: whether to stop after the last stage asked for.
+            output_fmt: `"NCHW"` or `"NHWC"`.
+            intermediates_only: whether to leave out the final features.
+
+        Returns:
+            The list of maps, preceded by what `forward_features` gives (or, stopped early, by the last map computed)
+            unless `intermediates_only`.
+
+        Raises:
+            ValueError: for an index out of range or an unknown `output_fmt`.
+        """
+        if output_fmt not in ("NCHW", "NHWC"):
+            raise ValueError(f"unknown output_fmt '{output_fmt}': choose 'NCHW' or 'NHWC'")
+        taken = take_indices(len(self.stages), indices)
+        stages = self.stages[: max(taken) + 1] if stop_early else self.stages
+        last = len(self.config.depths) - 1
+        features: dict[int, Tensor] = {}
+        x_BHWC = self.stem(x)
+        for i, stage in enumerate(stages):
+            x_BHWC = stage(x_BHWC)
+            if i in taken:
+                y = self.norm(x_BHWC) if norm and i == last else x_BHWC
+                if len(self.feature_norms) > 0:
+                    y = self.feature_norms[i](y)
+                features[i] = y.permute(0, 3, 1, 2).contiguous() if output_fmt == "NCHW" else y
+        intermediates = [features[i] for i in taken]
+        if intermediates_only:
+            return intermediates
+        return (self.norm(x_BHWC) if len(stages) == last + 1 else x_BHWC), intermediates
+
+    @torch.jit.ignore
+    def prune_intermediate_layers(
+        self,
+        indices: int | Sequence[int] | None = 1,
+        prune_norm: bool = False,
+        prune_head: bool = True,
+    ) -> list[int]:
+        """Drop the stages after the last one asked for, and if told so the norm and the head; return the indices."""
+        taken = take_indices(len(self.stages), indices)
+        self.stages = self.stages[: max(taken) + 1]
+        self.feature_norms = self.feature_norms[: max(taken) + 1]
+        if prune_norm:
+            self.norm = nn.Identity()
+        if prune_head:
+            self.pre_logits = nn.Identity()
+            self.reset_classifier(0, "")
+        return taken
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute each block's activations in the backward pass instead of keeping them."""
+        super().set_grad_checkpointing(enable)
+        for stage in self.stages:
+            stage.grad_checkpointing = enable
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict[str, LayerwisePattern]:
+        """Patterns that group the parameters by depth: by block, or by stage if `coarse`."""
+        if coarse:
+            return {"stem": r"^stem", "blocks": [(r"^stages\.(\d+)", None), (r"^norm", (99999,))]}
+        return {
+            "stem": r"^stem",
+            "blocks": [
+                (r"^stages\.(\d+)\.downsample", (0,)),
+                (r"^stages\.(\d+)\.blocks\.(\d+)", None),
+                (r"^(norm|feature_norms)", (99999,)),
+            ],
+        }
+
+    @torch.jit.ignore
+    def set_input_size(self, img_size: int | Grid | None = None) -> None:
+        """Take another image size: a pyramid's weights know no size, so only the data config changes.
+
+        Args:
+            img_size: image height and width in pixels, an int if square; unchanged if None.
+        """
+        if img_size is not None:
+            self._remember_input_size(to_2tuple(img_size))
+
+    def _describe_features(self) -> list[dict[str, Any]]:
+        reduction = int(self.stem.stride)
+        features = []
+        for i, (stage, dim) in enumerate(zip(self.stages, self.config.embed_dims, strict=True)):
+            reduction *= int(getattr(stage.downsample, "stride", 1))
+            features.append({"module": f"stages.{i}", "num_chs": dim, "reduction": reduction})
+        return features

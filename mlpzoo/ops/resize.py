@@ -1,0 +1,72 @@
+"""Resize weights that are bound to a token grid, so that a trained network runs on another image size.
+
+A token-mixing weight holds one map over the patches for every unit that reads or writes the tokens. Resizing it
+means resizing those maps. What must stay the same differs by side:
+
+- the input side sums over tokens, so the sum of each unit's map is kept exactly: an image whose patches all look
+  alike gives the same hidden activations on every grid;
+- the output side writes one value for every token, so the map itself keeps its values and its shape.
+
+Shape suffixes: N maps, T tokens of the old grid, U tokens of the new grid, H × W the two sides of a grid.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Grid = tuple[int, int]
+
+
+def _resize_maps(w_NT: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
+    """Bicubic, antialiased when shrinking, in at least float32; `(maps, old tokens)` to `(maps, new tokens)`."""
+    if w_NT.shape[-1] != old_grid[0] * old_grid[1]:
+        raise ValueError(
+            f"these weights span {w_NT.shape[-1]} tokens, but the old grid {old_grid[0]}×{old_grid[1]} has "
+            f"{old_grid[0] * old_grid[1]}"
+        )
+    w_NHW = w_NT.to(torch.promote_types(w_NT.dtype, torch.float32)).reshape(1, -1, *old_grid)
+    resized = F.interpolate(w_NHW, size=new_grid, mode="bicubic", antialias=True, align_corners=False)
+    return resized.reshape(w_NT.shape[0], -1)
+
+
+def resize_output_tokens(w_NT: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
+    """Resize maps that write tokens: values and shape of each map are kept.
+
+    Args:
+        w_NT: `(maps, old tokens)`; a weight whose *output* is the tokens, transposed, or a bias as `(1, old tokens)`.
+        old_grid: height and width of the grid the weight was trained on, in patches.
+        new_grid: height and width of the grid wanted, in patches.
+
+    Returns:
+        `(maps, new tokens)` in the dtype of `w_NT`; `w_NT` itself when the grids are equal.
+
+    Raises:
+        ValueError: when `w_NT` does not span `old_grid`.
+    """
+    if old_grid == new_grid:
+        return w_NT
+    return _resize_maps(w_NT, old_grid, new_grid).to(w_NT.dtype)
+
+
+def resize_input_tokens(w_NT: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
+    """Resize maps that read tokens: each map keeps its sum, so each unit keeps its answer to a constant image.
+
+    Args:
+        w_NT: `(maps, old tokens)`; a weight whose *input* is the tokens.
+        old_grid: height and width of the grid the weight was trained on, in patches.
+        new_grid: height and width of the grid wanted, in patches.
+
+    Returns:
+        `(maps, new tokens)` in the dtype of `w_NT`; `w_NT` itself when the grids are equal.
+
+    Raises:
+        ValueError: when `w_NT` does not span `old_grid`.
+    """
+    if old_grid == new_grid:
+        return w_NT
+    w_NU = _resize_maps(w_NT, old_grid, new_grid)
+    w_NU = w_NU * (w_NT.shape[-1] / w_NU.shape[-1])
+    # Interpolation loses a little of the sum at the borders. It is given back evenly, not by a factor: the sum of
+    # a map that is half positive and half negative is near zero, and a factor would blow the map up.
+    missing_N1 = w_NT.to(w_NU.dtype).sum(-1, keepdim=True) - w_NU.sum(-1, keepdim=True)
+    return (w_NU + missing_N1 / w_NU.shape[-1]).to(w_NT.dtype)

@@ -1,0 +1,280 @@
+"""The names: every variant of every family, registered with timm, and what is known of each."""
+
+import dataclasses
+import difflib
+import fnmatch
+import functools
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.layers import to_2tuple
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mlpzoo.models import FAMILIES, Backbone, BackboneConfig, Family, PyramidConfig
+from mlpzoo.weights import load_checkpoint, read_config, weights_file
+
+LOCAL = "local-dir:"
+BUILD_OPTIONS = ("device", "dtype", "features_only", "out_indices", "feature_cls", "feature_cfg")
+"""Options of every model besides its config's fields."""
+
+
+def create_model(
+    name: str,
+    pretrained: bool = False,
+    *,
+    checkpoint_path: str | Path | None = None,
+    **options: Any,
+) -> nn.Module:
+    """Create a model by name.
+
+    Args:
+        name: a name of `list_models()`, with a tag after a dot to choose among released weights; or
+            `"local-dir:FOLDER"` for a folder that mlpzoo wrote, whose weights are loaded.
+        pretrained: whether to download and load the released weights.
+        checkpoint_path: a file to load, in any of the family's released formats or our own.
+        options: any field of the family's config (`num_classes`, `img_size`, `drop_path_rate`, …), `device`,
+            `dtype`, and `features_only=True` with `out_indices` for a backbone that returns feature maps.
+
+    Returns:
+        The model, in training mode.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest ones, or an unusable value.
+        TypeError: for an unknown option, with the known ones.
+        mlpzoo.CheckpointError: when a file does not fit.
+    """
+    if name.startswith(LOCAL):
+        folder = Path(name.removeprefix(LOCAL))
+        config = read_config(folder)
+        name = config["architecture"]
+        options = {**config.get("model_args", {}), **options}
+        options.setdefault("pretrained_cfg_overlay", _overlay(config.get("pretrained_cfg", {})))
+        checkpoint_path = checkpoint_path or weights_file(folder)
+    _check_name(name)
+    model = timm.create_model(name, pretrained=pretrained, **options)
+    if checkpoint_path:
+        load_checkpoint(model, checkpoint_path)
+    return model
+
+
+def list_models(filter: str | list[str] = "", *, pretrained: bool = False) -> list[str]:
+    """Names of the zoo's models, in the order of the papers' tables.
+
+    Args:
+        filter: a wildcard pattern or several, such as `"mixer_*"`.
+        pretrained: only those with released weights.
+
+    Returns:
+        The names, without tags.
+    """
+    names = [name for family in FAMILIES.values() for name in family.variants]
+    if pretrained:
+        released = {tagged.split(".")[0] for tagged in list_pretrained()}
+        names = [name for name in names if name in released]
+    return _filtered(names, filter)
+
+
+def list_pretrained(filter: str | list[str] = "") -> list[str]:
+    """Released weights as `name.tag`."""
+    return _filtered([tagged for family in FAMILIES.values() for tagged in family.weights], filter)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """What is known of a model.
+
+    Attributes:
+        name: registered name.
+        family: the paper's name for the architecture.
+        parameters: how many, with the head for `num_classes`.
+        gmacs: multiply-accumulates of one forward pass of one image, in 10⁹.
+        input_size: channels, height and width in pixels.
+        num_classes: classes of the head.
+        top1: published ImageNet-1k top-1 accuracy in percent, None where none is published.
+        top1_source: where the accuracy is from.
+        weights: tags of the released weights, the default first.
+        license: of the default weights, or of the authors' code where there are none.
+        paper: address of the paper.
+        code: address of the authors' code.
+    """
+
+    name: str
+    family: str
+    parameters: int
+    gmacs: float
+    input_size: tuple[int, int, int]
+    num_classes: int
+    top1: float | None
+    top1_source: str
+    weights: tuple[str, ...]
+    license: str
+    paper: str
+    code: str
+
+
+@functools.cache
+def model_info(name: str) -> ModelInfo:
+    """Describe a model without building its weights.
+
+    Args:
+        name: a name of `list_models()`, or `name.tag`.
+
+    Returns:
+        Its size, cost, published accuracy, licence and sources.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest ones.
+    """
+    _check_name(name)
+    base, _, tag = name.partition(".")
+    family = _family_of(base)
+    tags = _tags(family, base)
+    weights = family.weights.get(f"{base}.{tag or (tags[0] if tags else '')}")
+    model = timm.create_model(name, device="meta").eval()
+    input_size = model.pretrained_cfg["input_size"]
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.empty(1, *input_size, device="meta"))
+    return ModelInfo(
+        name=name,
+        family=family.title,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        gmacs=counter.get_total_flops() / 2e9,
+        input_size=input_size,
+        num_classes=model.num_classes,
+        top1=weights.top1 if weights else None,
+        top1_source=weights.top1_source if weights else "",
+        weights=tuple(tags),
+        license=weights.license if weights else family.license,
+        paper=family.paper,
+        code=family.code,
+    )
+
+
+def config_with(config: BackboneConfig, name: str, overrides: Mapping[str, Any]) -> BackboneConfig:
+    """A variant's config with some fields replaced.
+
+    Raises:
+        TypeError: for a field the family does not have, listing those it has.
+        ValueError: for an unusable value.
+    """
+    known = [field.name for field in dataclasses.fields(config)]
+    wrong = [option for option in overrides if option not in known]
+    if wrong:
+        near = difflib.get_close_matches(wrong[0], [*known, *BUILD_OPTIONS], 1)
+        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        raise TypeError(
+            f"{name} has no option '{wrong[0]}'{hint}. Its options: {', '.join(sorted(known))}. "
+            f"Every model also takes {', '.join(BUILD_OPTIONS[:4])}"
+        )
+    return dataclasses.replace(config, **overrides)
+
+
+def register_all() -> None:
+    """Register every variant with timm, under its family's module. A name timm already has is refused."""
+    for family in FAMILIES.values():
+        module = sys.modules[family.model.__module__]
+        module.default_cfgs = generate_default_cfgs(_default_cfgs(family))  # type: ignore[attr-defined]
+        # `register_model` looks its function up in, and adds its name to, the module the function says it is from.
+        exported = list(getattr(module, "__all__", ()))
+        for name in family.variants:
+            assert not timm.is_model(name), f"timm already has a model named {name}"
+            entrypoint = _entrypoint(family, name)
+            setattr(module, name, entrypoint)
+            register_model(entrypoint)
+        module.__all__ = exported + list(family.variants)  # type: ignore[attr-defined]
+
+
+def _entrypoint(family: Family, name: str) -> Callable[..., nn.Module]:
+    def create(pretrained: bool = False, **options: Any) -> nn.Module:
+        tag = options.get("pretrained_cfg")
+        tags = _tags(family, name)
+        weights = family.weights.get(f"{name}.{tag if isinstance(tag, str) else (tags[0] if tags else '')}")
+        trained_with = dict(weights.overrides) if weights else {}
+
+        def build(device: Any = None, dtype: Any = None, **overrides: Any) -> Backbone:
+            config = config_with(family.variants[name], name, {**trained_with, **overrides})
+            return family.model(config, device=device, dtype=dtype)  # type: ignore[call-arg]
+
+        pyramid = isinstance(family.variants[name], PyramidConfig)
+        model = build_model_with_cfg(
+            build,
+            name,
+            pretrained,
+            feature_cfg={"feature_cls": "getter", "out_indices": None if pyramid else 3},
+            **options,
+        )
+        if isinstance(model, Backbone) and hasattr(model.config, "img_size"):
+            model._remember_input_size(to_2tuple(model.config.img_size))
+        return model
+
+    create.__name__ = create.__qualname__ = name
+    create.__module__ = family.model.__module__
+    create.__doc__ = f"{family.title}: `mlpzoo.create_model({name!r})`."
+    return create
+
+
+def _default_cfgs(family: Family) -> dict[str, dict[str, Any]]:
+    """timm's data config of every variant and every released file."""
+    cfgs: dict[str, dict[str, Any]] = {}
+    for name, config in family.variants.items():
+        common = {
+            "first_conv": "stem.proj",
+            "classifier": "head",
+            "fixed_input_size": hasattr(config, "img_size"),
+            "paper_ids": "arXiv:" + family.paper.rsplit("/", 1)[-1],
+            "paper_name": family.title,
+            "origin_url": family.code,
+            "license": family.license.lower(),
+        }
+        tags = _tags(family, name)
+        for tag in tags:
+            weights = family.weights[f"{name}.{tag}"]
+            cfgs[f"{name}.{tag}"] = {
+                **common,
+                "url": weights.url,
+                "custom_load": True,
+                "num_classes": weights.num_classes,
+                "license": weights.license.lower(),
+                **{key: getattr(weights, key) for key in ("mean", "std", "interpolation", "crop_pct")},
+            }
+        if not tags:
+            cfgs[name] = {**common, **family.data}
+    return cfgs
+
+
+def _overlay(pretrained_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a folder's data config that this version of timm knows."""
+    known = {field.name for field in dataclasses.fields(timm.models.PretrainedCfg)}
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in pretrained_cfg.items() if key in known}
+
+
+def _tags(family: Family, name: str) -> list[str]:
+    return [tagged.split(".", 1)[1] for tagged in family.weights if tagged.split(".")[0] == name]
+
+
+def _family_of(name: str) -> Family:
+    return next(family for family in FAMILIES.values() if name in family.variants)
+
+
+def _filtered(names: list[str], filter: str | list[str]) -> list[str]:
+    patterns = [filter] if isinstance(filter, str) else list(filter)
+    patterns = [pattern for pattern in patterns if pattern]
+    return [name for name in names if not patterns or any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+
+
+def _check_name(name: str) -> None:
+    base, _, tag = name.partition(".")
+    if base not in list_models():
+        near = difflib.get_close_matches(base, list_models(), 3, 0.5)
+        hint = f"The nearest: {', '.join(near)}." if near else f"The models: {', '.join(list_models())}."
+        raise ValueError(f"unknown model '{base}'. {hint} `mlpzoo.list_models()` lists all")
+    tags = _tags(_family_of(base), base)
+    if tag and tag not in tags:
+        known = f"it has {', '.join(f'{base}.{known}' for known in tags)}" if tags else "none are released for it"
+        raise ValueError(f"unknown weights '{name}': {known}")

@@ -1,0 +1,76 @@
+"""Key maps: how the names and layouts of a released file correspond to ours, as data."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable
+
+from torch import Tensor
+
+Layout = Callable[[Tensor], Tensor]
+
+
+def as_is(value: Tensor) -> Tensor:
+    """The layout PyTorch has."""
+    return value
+
+
+def dense_kernel(kernel: Tensor) -> Tensor:
+    """flax's `(in, out)` to PyTorch's `(out, in)`."""
+    return kernel.T
+
+
+def conv_kernel(kernel: Tensor) -> Tensor:
+    """flax's `(height, width, in, out)` to PyTorch's `(out, in, height, width)`."""
+    return kernel.permute(3, 2, 0, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One kind of tensor.
+
+    Attributes:
+        pattern: regular expression for the whole name in the file.
+        target: our name, with `\\1` for the pattern's groups; None for what is left out on purpose.
+        layout: from the file's layout to ours.
+        part: where several tensors of the file make one of ours, the place of this one along the first axis.
+    """
+
+    pattern: str
+    target: str | None
+    layout: Layout = as_is
+    part: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where a part of one of our tensors comes from."""
+
+    name: str
+    layout: Layout
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyMap:
+    """A release format of a family."""
+
+    title: str
+    rules: tuple[Rule, ...]
+
+    def plan(self, names: Iterable[str]) -> tuple[dict[str, list[Source]], list[str]]:
+        """Assign names of a file.
+
+        Returns:
+            Our names with their sources, parts in order; and the names no rule knows.
+        """
+        parts: dict[str, dict[int, Source]] = {}
+        unknown = []
+        for name in names:
+            for rule in self.rules:
+                match = re.fullmatch(rule.pattern, name)
+                if match:
+                    if rule.target is not None:
+                        parts.setdefault(match.expand(rule.target), {})[rule.part] = Source(name, rule.layout)
+                    break
+            else:
+                unknown.append(name)
+        return {target: [found[i] for i in sorted(found)] for target, found in parts.items()}, unknown
