@@ -196,10 +196,12 @@ def _entrypoint(family: Family, name: str) -> Callable[..., nn.Module]:
         tags = _tags(family, name)
         weights = family.weights.get(f"{name}.{tag if isinstance(tag, str) else (tags[0] if tags else '')}")
         trained_with = dict(weights.overrides) if weights else {}
+        if pretrained and weights and not weights.url:
+            raise ValueError(f"the weights of {name} cannot be downloaded by a program. {weights.where}")
 
         def build(device: Any = None, dtype: Any = None, **overrides: Any) -> Backbone:
             config = config_with(family.variants[name], name, {**trained_with, **overrides})
-            return family.model(config, device=device, dtype=dtype)  # type: ignore[call-arg]
+            return family.model(config, device=device, dtype=dtype)
 
         pyramid = isinstance(family.variants[name], PyramidConfig)
         model = build_model_with_cfg(

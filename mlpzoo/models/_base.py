@@ -173,9 +173,10 @@ class Backbone(nn.Module):
         Raises:
             mlpzoo.CheckpointError: when the file does not fit; the model is as it was before.
         """
-        if type(self).checkpoint_loader is None:
+        loader = type(self).checkpoint_loader
+        if loader is None:
             raise RuntimeError("the loader of released files lives in mlpzoo.weights: import mlpzoo first")
-        type(self).checkpoint_loader(self, checkpoint_path)
+        loader(self, checkpoint_path)
 
     def _new_classifier(self, num_classes: int, **dd: Any) -> nn.Module:
         return nn.Linear(self.head_hidden_size, num_classes, **dd) if num_classes > 0 else nn.Identity()

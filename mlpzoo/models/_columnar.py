@@ -5,8 +5,8 @@ C channels of a token.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from timm.layers import to_2tuple
@@ -57,6 +57,8 @@ class ColumnarBackbone(Backbone):
     """
 
     config: ColumnarConfig
+    token_weight: ClassVar[str] = ""
+    """Name of a weight whose last axis is the tokens of the grid; empty where no weight is bound to a grid."""
 
     def __init__(
         self,
@@ -66,7 +68,7 @@ class ColumnarBackbone(Backbone):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(config)
-        dd = {"device": device, "dtype": dtype}
+        dd: dict[str, Any] = {"device": device, "dtype": dtype}
         self.embed_dim = self.num_features = self.head_hidden_size = config.embed_dim
         self.num_prefix_tokens = 0
         self.build_embedding(**dd)
@@ -176,7 +178,7 @@ class ColumnarBackbone(Backbone):
     def group_matcher(self, coarse: bool = False) -> dict[str, LayerwisePattern]:
         """Patterns that group the parameters by depth, for layer-wise learning rates."""
         return {
-            "stem": r"^(stem|cls_token|pos_embed)",
+            "stem": r"^(?:stem|cls_token|pos_embed)",
             "blocks": [(r"^blocks\.(\d+)", None), (r"^norm", (99999,))],
         }
 
@@ -196,17 +198,22 @@ class ColumnarBackbone(Backbone):
         if self.stem.grid_size != old_grid:
             self.resize_grid(old_grid, self.stem.grid_size)
         self.feature_info = self._describe_features()
-        self.config = dataclasses.replace(
-            self.config, img_size=self.stem.img_size, patch_size=self.stem.patch_size
-        )
+        self.config = dataclasses.replace(self.config, img_size=self.stem.img_size, patch_size=self.stem.patch_size)
         self._remember_input_size(self.stem.img_size)
 
     @torch.jit.ignore
     def resize_grid(self, old_grid: Grid, new_grid: Grid) -> None:
         """Resize every weight bound to the token grid: each layer that has one implements `resize_grid`."""
         for module in self.modules():
-            if module is not self and hasattr(module, "resize_grid"):
-                module.resize_grid(old_grid, new_grid)
+            resize = getattr(module, "resize_grid", None)
+            if module is not self and resize is not None:
+                resize(old_grid, new_grid)
+
+    @torch.jit.ignore
+    def tokens_in(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+        """How many patch tokens a state dict of these shapes is bound to; None where it is bound to no number."""
+        shape = shapes.get(self.token_weight)
+        return shape[-1] if shape else None
 
     def _describe_features(self) -> list[dict[str, Any]]:
         reduction = max(self.stem.patch_size)

@@ -1,7 +1,7 @@
 """A family as data: its paper, its variants, the files released for them. Registration reads these tables."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlpzoo.models._base import Backbone, BackboneConfig
@@ -15,7 +15,8 @@ class Weights:
     """One released file.
 
     Attributes:
-        url: where it is.
+        url: where it is; None where no program can fetch it.
+        where: how a person gets it, where `url` is None.
         license: what it may be used for.
         num_classes: classes of its head.
         top1: published ImageNet-1k top-1 accuracy in percent, None where none is published for this file.
@@ -27,7 +28,8 @@ class Weights:
         crop_pct: side of the evaluation crop over side of the resized image.
     """
 
-    url: str
+    url: str | None
+    where: str = ""
     license: str
     num_classes: int = 1000
     top1: float | None = None
@@ -60,7 +62,7 @@ class Family:
     paper: str
     code: str
     license: str
-    model: type[Backbone]
+    model: Callable[..., Backbone]
     variants: Mapping[str, BackboneConfig]
     weights: Mapping[str, Weights] = dataclasses.field(default_factory=dict)
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)

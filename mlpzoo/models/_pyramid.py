@@ -42,6 +42,13 @@ class PyramidConfig(BackboneConfig):
         self._require("depths", len(self.depths) == len(self.embed_dims), f"as many as embed_dims {self.embed_dims}")
 
 
+def stride_of(module: nn.Module) -> int:
+    """Pixels in for one pixel out, along each side; 1 for a module that does not say."""
+    stride = getattr(module, "stride", 1)
+    assert isinstance(stride, int)
+    return stride
+
+
 class Stage(nn.Module):
     """Downsample (identity in the first stage), then blocks; `(B, H, W, C)` in and out."""
 
@@ -81,7 +88,7 @@ class PyramidBackbone(Backbone):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(config)
-        dd = {"device": device, "dtype": dtype}
+        dd: dict[str, Any] = {"device": device, "dtype": dtype}
         self.output_fmt = "NHWC"
         self.num_features = self.head_hidden_size = config.embed_dims[-1]
         self.stem = self.build_stem(**dd)
@@ -95,7 +102,7 @@ class PyramidBackbone(Backbone):
         self.feature_norms = nn.ModuleList(
             nn.LayerNorm(dim, eps=config.norm_eps, **dd) for dim in (config.embed_dims if config.feature_norms else ())
         )
-        self.norm = nn.LayerNorm(self.num_features, eps=config.norm_eps, **dd)
+        self.norm: nn.Module = nn.LayerNorm(self.num_features, eps=config.norm_eps, **dd)
         self.feature_info = self._describe_features()
         self.build_head(**dd)
         self.reset_parameters()
@@ -188,8 +195,9 @@ class PyramidBackbone(Backbone):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block's activations in the backward pass instead of keeping them."""
         super().set_grad_checkpointing(enable)
-        for stage in self.stages:
-            stage.grad_checkpointing = enable
+        for module in self.modules():
+            if isinstance(module, Stage):
+                module.grad_checkpointing = enable
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, LayerwisePattern]:
@@ -201,7 +209,7 @@ class PyramidBackbone(Backbone):
             "blocks": [
                 (r"^stages\.(\d+)\.downsample", (0,)),
                 (r"^stages\.(\d+)\.blocks\.(\d+)", None),
-                (r"^(norm|feature_norms)", (99999,)),
+                (r"^(?:norm|feature_norms)", (99999,)),
             ],
         }
 
@@ -216,9 +224,9 @@ class PyramidBackbone(Backbone):
             self._remember_input_size(to_2tuple(img_size))
 
     def _describe_features(self) -> list[dict[str, Any]]:
-        reduction = int(self.stem.stride)
+        reduction = stride_of(self.stem)
         features = []
         for i, (stage, dim) in enumerate(zip(self.stages, self.config.embed_dims, strict=True)):
-            reduction *= int(getattr(stage.downsample, "stride", 1))
+            reduction *= stride_of(stage.get_submodule("downsample"))
             features.append({"module": f"stages.{i}", "num_chs": dim, "reduction": reduction})
         return features

@@ -40,6 +40,7 @@ class MlpMixer(ColumnarBackbone):
     """Patch embedding, `depth` Mixer blocks, LayerNorm, mean over tokens, linear head."""
 
     family = "mixer"
+    token_weight = "blocks.0.mlp_tokens.fc1.weight"
     config: MixerConfig
 
     def build_block(self, *, drop_path: float, **dd: Any) -> nn.Module:

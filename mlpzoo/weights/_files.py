@@ -7,10 +7,10 @@ tensors themselves are read, so a file cannot make us take more memory than the 
 import math
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Iterator, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 import torch
@@ -138,8 +138,8 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
         raise CheckpointError(f"cannot load {path}: it is a folder; give the file in it") from None
     except pickle.UnpicklingError:
         raise CheckpointError(
-            f"cannot load {path}: it holds pickled Python objects besides tensors, or is damaged. Such a file could run "
-            f"code and is refused; ask for one that holds only the weights"
+            f"cannot load {path}: it holds pickled Python objects besides tensors, or is damaged. Such a file could "
+            "run code and is refused; ask for one that holds only the weights"
         ) from None
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile, SafetensorError) as error:
         raise CheckpointError(f"cannot load {path}: it is damaged or cut short ({error})") from None

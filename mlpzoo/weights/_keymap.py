@@ -26,11 +26,11 @@ def conv_kernel(kernel: Tensor) -> Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """One kind of tensor.
+    r"""One kind of tensor.
 
     Attributes:
         pattern: regular expression for the whole name in the file.
-        target: our name, with `\\1` for the pattern's groups; None for what is left out on purpose.
+        target: our name, with `\1` for the pattern's groups; None for what is left out on purpose.
         layout: from the file's layout to ours.
         part: where several tensors of the file make one of ours, the place of this one along the first axis.
     """

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ PREFIXES = ("opt/target/", "params/", "module.", "_orig_mod.")
 
 FIRST_CONV = "stem.proj.weight"
 HEAD = ("head.weight", "head.bias")
+FEATURE_NORMS = "feature_norms."
+"""Norms of a dense-prediction backbone, which classification files do not have."""
 
 Plan = dict[str, list[Source]]
 
@@ -50,9 +52,9 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> LoadReport:
     """Load a released file into a model.
 
     The format is told by content: the family's authors' files and our own. Every name in the file must be
-    accounted for and every parameter filled, with two exceptions, both reported: a head of another number of
-    classes stays as it is, and a first convolution of 3 channels adapts to the model's. Weights bound to another
-    token grid are resized to the model's.
+    accounted for and every parameter filled, with these exceptions, all reported: a head of another number of
+    classes stays as it is, so do feature norms that the file does not have, and a first convolution of 3 channels
+    adapts to the model's. Weights bound to another token grid are resized to the model's.
 
     Args:
         model: a model of this zoo, or what `features_only=True` made of one.
@@ -97,16 +99,14 @@ def _fit(backbone: Backbone, file: TensorFile) -> tuple[dict[str, Tensor], LoadR
     if source_config is not backbone.config:
         template = _template(backbone, source_config)
 
-    wanted = dict(template)
-    fresh: list[str] = []
-    for name in HEAD:
-        if name in shapes and shapes[name] != wanted.get(name):
-            if backbone.num_classes:
-                fresh.append(name)
-            wanted.pop(name, None)
-            plan.pop(name)
-    missing = sorted(set(wanted) - set(plan))
-    unexpected = sorted(plan[name][0].name for name in set(plan) - set(wanted))
+    needed = set(backbone.state_dict())
+    fresh = [name for name in HEAD if name in shapes and shapes[name] != template.get(name)]
+    for name in fresh:
+        plan.pop(name)
+    if not any(name.startswith(FEATURE_NORMS) for name in plan):
+        fresh += [name for name in needed if name.startswith(FEATURE_NORMS)]
+    missing = sorted(needed - set(plan) - set(fresh))
+    unexpected = sorted(plan[name][0].name for name in set(plan) - set(template))
     if missing or unexpected:
         raise CheckpointError(
             f"the file, read as {title}, has no value for {len(missing)} parameters ({shorten(missing) or 'none'}) "
@@ -114,19 +114,20 @@ def _fit(backbone: Backbone, file: TensorFile) -> tuple[dict[str, Tensor], LoadR
             "Is it of another variant?"
         )
     wrong = [
-        f"{name} is {_times(shapes[name])} in the file and {_times(wanted[name])} in the model"
+        f"{name} is {_times(shapes[name])} in the file and {_times(template[name])} in the model"
         for name in plan
-        if shapes[name] != wanted[name] and not (name == FIRST_CONV and _adaptable(shapes[name], wanted[name]))
+        if shapes[name] != template[name] and not (name == FIRST_CONV and _adaptable(shapes[name], template[name]))
     ]
     if wrong:
         raise CheckpointError(f"{shorten(wrong, 3)}. Is it of another variant?")
 
     values = {name: _read(sources, names, file) for name, sources in plan.items()}
-    if FIRST_CONV in values and shapes[FIRST_CONV] != wanted[FIRST_CONV]:
+    if FIRST_CONV in values and shapes[FIRST_CONV] != template[FIRST_CONV]:
         values[FIRST_CONV] = adapt_input_conv(backbone.in_chans, values[FIRST_CONV])
         adapted.append(f"{FIRST_CONV} adapted from 3 to {backbone.in_chans} image channels")
     if source_config is not backbone.config:
         values = _resized(backbone, source_config, values)
+    fresh = sorted(needed.intersection(fresh))
     return values, LoadReport(title, tuple(fresh), tuple(adapted))
 
 
@@ -142,7 +143,8 @@ def _strip_prefixes(names: list[str]) -> dict[str, str]:
 def _template(backbone: Backbone, config: Any) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the whole network, heads and all, without allocating it."""
     config = dataclasses.replace(config, num_classes=backbone.num_classes)
-    whole = type(backbone)(config, device="meta")
+    build: Callable[..., Backbone] = type(backbone)
+    whole = build(config, device="meta")
     return {name: tuple(value.shape) for name, value in whole.state_dict().items()}
 
 
@@ -173,9 +175,7 @@ def _recognize(names: Mapping[str, str]) -> str:
 def _planned_shape(sources: list[Source], names: Mapping[str, str], file: TensorFile) -> tuple[int, ...]:
     """The shape a tensor of ours will have, from the shapes in the file alone."""
     try:
-        parts = [
-            source.layout(torch.empty(file.shapes[names[source.name]], device="meta")) for source in sources
-        ]
+        parts = [source.layout(torch.empty(file.shapes[names[source.name]], device="meta")) for source in sources]
         return tuple(torch.cat(parts).shape) if len(parts) > 1 else tuple(parts[0].shape)
     except (RuntimeError, IndexError):
         found = ", ".join(f"{source.name} {_times(file.shapes[names[source.name]])}" for source in sources)
@@ -202,8 +202,8 @@ def _source_config(backbone: Backbone, shapes: Mapping[str, tuple[int, ...]]) ->
     side = math.isqrt(tokens)
     if side * side != tokens:
         raise CheckpointError(
-            f"it is bound to {tokens} tokens and the model to {math.prod(grid)} ({grid[0]}×{grid[1]}). Only square grids "
-            "can be told from a file: build the model at the file's own img_size, load, then call set_input_size"
+            f"it is bound to {tokens} tokens and the model to {math.prod(grid)} ({grid[0]}×{grid[1]}). Only square "
+            "grids can be told from a file: build the model at the file's own img_size, load, then call set_input_size"
         )
     patch = to_2tuple(backbone.config.patch_size)
     config = dataclasses.replace(backbone.config, img_size=(side * patch[0], side * patch[1]))
@@ -214,7 +214,6 @@ def _resized(backbone: Backbone, source_config: Any, values: dict[str, Tensor]) 
     """Resize by the one mechanism there is: a model at the file's size, told to take the backbone's."""
     assert isinstance(backbone, ColumnarBackbone)
     at_source = type(backbone)(dataclasses.replace(source_config, num_classes=0), device="meta")
-    assert isinstance(at_source, ColumnarBackbone)
     bound = {name: value for name, value in values.items() if name in at_source.state_dict()}
     at_source.load_state_dict(bound, assign=True)
     at_source.set_input_size(backbone.stem.img_size)

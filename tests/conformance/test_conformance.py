@@ -1,0 +1,89 @@
+"""Every case computed from the authors' code, through the public API, from a file in released form."""
+
+import formula
+import numpy as np
+import pytest
+import torch
+from cases import CASES, VECTORS, Case
+
+import mlpzoo
+from mlpzoo.weights.loading import KEY_MAPS
+
+OUTPUT = {torch.float32: 1e-4, torch.float64: 1e-9}
+"""Largest error of an output, in standard deviations of the output."""
+GRADIENT = 1e-3
+"""Largest relative error of a gradient's norm."""
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
+def case(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def checkpoint(case: Case, tmp_path_factory):
+    return case.release(tmp_path_factory.mktemp(case.name))
+
+
+def error(found: torch.Tensor, truth: np.ndarray) -> float:
+    expected = torch.from_numpy(truth)
+    assert expected.std() > 1e-3, "a truth this small would make the comparison vacuous"
+    return float((found.detach().double() - expected).abs().max() / expected.std())
+
+
+def test_every_vector_here_is_used():
+    assert {path.stem for path in VECTORS.glob("*.npz")} == {case.name for case in CASES}
+
+
+@pytest.mark.parametrize("dtype", OUTPUT, ids=str)
+def test_outputs_and_gradients(case: Case, checkpoint, dtype):
+    truth, description = case.truth, case.description
+    model = mlpzoo.create_model(case.model, checkpoint_path=checkpoint, dtype=dtype, **case.options).eval()
+    image = torch.from_numpy(formula.image(tuple(description["input"]))).to(dtype)
+    outputs = model(image)
+
+    if isinstance(outputs, torch.Tensor):
+        assert error(outputs, truth["output"]) < OUTPUT[dtype]
+        outputs = [outputs]
+    else:
+        for i, feature in enumerate(outputs):
+            assert tuple(feature.shape) == tuple(truth[f"feature{i}_shape"])
+            assert error(feature.mean((2, 3)), truth[f"feature{i}_mean_hw"]) < OUTPUT[dtype]
+            assert error(feature[:, :8, :5, :7], truth[f"feature{i}_patch"]) < OUTPUT[dtype]
+            assert error(feature[:, -4:, -3:, -3:], truth[f"feature{i}_corner"]) < OUTPUT[dtype]
+
+    weights = [torch.from_numpy(formula.loss_weights(tuple(y.shape))).to(dtype) for y in outputs]
+    loss = sum((w * y).mean() for w, y in zip(weights, outputs, strict=True))
+    assert loss.item() == pytest.approx(float(truth["loss"]), rel=1e-3)
+    loss.backward()
+
+    found = authors_gradient_norms(model, case)
+    names = description["grad_names"]
+    assert set(found) == set(names)
+    expected = dict(zip(names, truth["grad_norms"], strict=True))
+    # Some gradients vanish exactly, such as that of a bias which the next LayerNorm takes out again: rounding is all
+    # that is left of them, in the authors' code as in ours.
+    floor = 100 * torch.finfo(dtype).eps * float(np.median(truth["grad_norms"]))
+    wrong = {
+        name: (found[name], expected[name])
+        for name in names
+        if abs(found[name] - expected[name]) > GRADIENT * expected[name] + floor
+    }
+    assert not wrong
+
+
+def authors_gradient_norms(model, case: Case) -> dict[str, float]:
+    """Norms of our gradients under the authors' names: a tensor made of several is split along its first axis."""
+    backbone = model if isinstance(model, mlpzoo.models.Backbone) else model.model
+    parameters = dict(backbone.named_parameters())
+    names = list(case.parameters())
+    plan, unknown = min((key_map.plan(names) for key_map in KEY_MAPS[backbone.family]), key=lambda found: len(found[1]))
+    assert not unknown
+    norms = {}
+    for ours, sources in plan.items():
+        if ours not in parameters:
+            continue
+        assert parameters[ours].grad is not None, f"{ours} received no gradient"
+        for source, part in zip(sources, parameters[ours].grad.chunk(len(sources)), strict=True):
+            norms[source.name] = float(part.double().norm())
+    return norms
