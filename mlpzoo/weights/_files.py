@@ -6,6 +6,7 @@ tensors themselves are read, so a file cannot make us take more memory than the 
 
 import math
 import pickle
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -127,7 +128,7 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
             with safe_open(path, framework="pt") as handle:
                 yield SafetensorsFile(handle)
         elif start[:1] == b"\x80":
-            yield StateDictFile(torch.load(path, map_location="cpu", weights_only=True))
+            yield StateDictFile(_load_torch(path))
         else:
             raise CheckpointError("it is neither a NumPy archive (.npz), a PyTorch file (.pth) nor a safetensors file")
     except CheckpointError as error:
@@ -149,7 +150,14 @@ def _load_torch_zip(path: Path, archive: zipfile.ZipFile) -> Any:
     unpacked = sum(info.file_size for info in archive.infolist())
     if unpacked > path.stat().st_size:
         raise CheckpointError("it unpacks to more than its size; PyTorch never writes such a file")
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return _load_torch(path, mmap=True)
+
+
+def _load_torch(path: Path, **options: Any) -> Any:
+    """Unpickle tensors and plain containers only. PyTorch warns of odd pickles and refuses them: once is enough."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True, **options)
 
 
 def shorten(names: list[str], limit: int = 6) -> str:

@@ -72,10 +72,7 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> LoadReport:
         raise TypeError(f"load_checkpoint needs a model of mlpzoo, got {type(model).__name__}")
     path = Path(path)
     with open_tensors(path) as file:
-        try:
-            values, report = _fit(backbone, file)
-        except CheckpointError as error:
-            raise CheckpointError(f"cannot load {path} into {type(backbone).__name__}: {error}") from None
+        values, report = _fit(backbone, file)
     # Everything fits by now. A backbone pruned for features has fewer parameters than the file.
     own = backbone.state_dict()
     with torch.no_grad():
@@ -115,8 +112,10 @@ def _fit(backbone: Backbone, file: TensorFile) -> tuple[dict[str, Tensor], LoadR
         )
     wrong = [
         f"{name} is {_times(shapes[name])} in the file and {_times(template[name])} in the model"
-        for name in plan
-        if shapes[name] != template[name] and not (name == FIRST_CONV and _adaptable(shapes[name], template[name]))
+        for name in template
+        if name in plan
+        and shapes[name] != template[name]
+        and not (name == FIRST_CONV and _adaptable(shapes[name], template[name]))
     ]
     if wrong:
         raise CheckpointError(f"{shorten(wrong, 3)}. Is it of another variant?")

@@ -1,0 +1,22 @@
+"""What every test shares: quiet deprecations we cannot act on, a fixed seed, and poisoned fresh memory for op tests."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def poisoned_empty(monkeypatch):
+    """Fill memory that should be overwritten with NaN, so that an element nobody wrote is seen."""
+    for name in ("empty", "empty_like"):
+        original = getattr(torch, name)
+
+        def poisoned(*args, _original=original, **kwargs):
+            value = _original(*args, **kwargs)
+            return value.fill_(float("nan")) if value.is_floating_point() and value.device.type != "meta" else value
+
+        monkeypatch.setattr(torch, name, poisoned)
