@@ -1,0 +1,38 @@
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from cases import CASES
+
+from docs.make_table import README, readme_with_table
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_table_of_models_is_the_registrys():
+    readme = README.read_text()
+    assert readme == readme_with_table(readme), "run `make table`"
+
+
+@pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=lambda page: page.name)
+def test_local_links_lead_somewhere(page):
+    targets = re.findall(r"\]\((?!https?://|#|mailto:)([^)#]+)", page.read_text())
+    missing = [target for target in targets if not (page.parent / target).exists()]
+    assert not missing
+
+
+def test_the_readmes_python_runs(tmp_path, monkeypatch):
+    case = next(case for case in CASES if case.name == "Mixer-B_16")
+    case.release(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+    assert len(blocks) == 3
+    names: dict[str, object] = {"torch": torch}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    assert [tuple(y.shape) for y in names["maps"]] == [(1, 512, 14, 14)] * 2
+
+
+def test_contributing_is_short():
+    assert len((ROOT / "CONTRIBUTING.md").read_text().splitlines()) < 200
