@@ -136,6 +136,8 @@ def model_info(name: str) -> ModelInfo:
     family = _family_of(base)
     tags = _tags(family, base)
     weights = family.weights.get(f"{base}.{tag or (tags[0] if tags else '')}")
+    if weights and weights.overrides and not tag:
+        weights = None  # its numbers are those of a network built otherwise
     model = timm.create_model(name, device="meta").eval()
     input_size = model.pretrained_cfg["input_size"]
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -195,7 +197,12 @@ def _entrypoint(family: Family, name: str) -> Callable[..., nn.Module]:
         tag = options.get("pretrained_cfg")
         tags = _tags(family, name)
         weights = family.weights.get(f"{name}.{tag if isinstance(tag, str) else (tags[0] if tags else '')}")
-        trained_with = dict(weights.overrides) if weights else {}
+        trained_with: dict[str, Any] = {}
+        if pretrained or isinstance(tag, str):
+            trained_with.update(weights.overrides if weights else {})
+        else:
+            # A bare name is the paper's network, whatever its default file was trained with.
+            options.setdefault("num_classes", family.variants[name].num_classes)
         if pretrained and weights and not weights.url:
             raise ValueError(f"the weights of {name} cannot be downloaded by a program. {weights.where}")
 
@@ -226,7 +233,8 @@ def _default_cfgs(family: Family) -> dict[str, dict[str, Any]]:
     cfgs: dict[str, dict[str, Any]] = {}
     for name, config in family.variants.items():
         common = {
-            "first_conv": "stem.proj",
+            **family.data,
+            "first_conv": config.first_conv,
             "classifier": "head",
             "fixed_input_size": hasattr(config, "img_size"),
             "paper_ids": "arXiv:" + family.paper.rsplit("/", 1)[-1],
@@ -246,7 +254,7 @@ def _default_cfgs(family: Family) -> dict[str, dict[str, Any]]:
                 **{key: getattr(weights, key) for key in ("mean", "std", "interpolation", "crop_pct")},
             }
         if not tags:
-            cfgs[name] = {**common, **family.data}
+            cfgs[name] = common
     return cfgs
 
 

@@ -1,9 +1,42 @@
 """Layers of MLP-like vision networks, one concept a file, each usable alone."""
 
 from mlpzoo.layers.activation import create_activation
+from mlpzoo.layers.affine import Affine
+from mlpzoo.layers.attention import Attention
+from mlpzoo.layers.conv_embed import ConvEmbed, Downsample
+from mlpzoo.layers.cycle_fc import CycleFC
+from mlpzoo.layers.cycle_mlp import CycleMLP
+from mlpzoo.layers.encoder import EncoderBlock
 from mlpzoo.layers.mixer import MixerBlock
 from mlpzoo.layers.mixing import ChannelMixing, TokenLinear, TokenMixing
 from mlpzoo.layers.mlp import MlpBlock
 from mlpzoo.layers.patch_embed import PatchEmbed
+from mlpzoo.layers.permute_mlp import AxisLinear, WeightedPermuteMLP
+from mlpzoo.layers.residual import ResidualBlock
+from mlpzoo.layers.resmlp import ResMLPBlock
+from mlpzoo.layers.resnet_stem import ResNetStem, StdConv
+from mlpzoo.layers.split_reweight import SplitReweight
 
-__all__ = ["ChannelMixing", "MixerBlock", "MlpBlock", "PatchEmbed", "TokenLinear", "TokenMixing", "create_activation"]
+__all__ = [
+    "Affine",
+    "Attention",
+    "AxisLinear",
+    "ChannelMixing",
+    "ConvEmbed",
+    "CycleFC",
+    "CycleMLP",
+    "Downsample",
+    "EncoderBlock",
+    "MixerBlock",
+    "MlpBlock",
+    "PatchEmbed",
+    "ResMLPBlock",
+    "ResNetStem",
+    "ResidualBlock",
+    "SplitReweight",
+    "StdConv",
+    "TokenLinear",
+    "TokenMixing",
+    "WeightedPermuteMLP",
+    "create_activation",
+]

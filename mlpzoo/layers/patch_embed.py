@@ -52,12 +52,14 @@ class PatchEmbed(nn.Module):
         patch_size: patch height and width in pixels, an int if square.
         in_chans: image channels.
         embed_dim: channels of a token.
+        backbone: a network in front, whose map is cut instead of the image; it says its `stride`, in pixels for one
+            position, and its `out_chans`. Patches are still measured in pixels, and are multiples of that stride.
         device: where the parameters live.
         dtype: their type.
 
     Raises:
-        ValueError: when the image does not divide into patches, at construction; when an image of another size
-            comes in, at call.
+        ValueError: when the image does not divide into patches, or a patch into strides of the backbone, at
+            construction; when an image of another size comes in, at call.
 
     Shape:
         `(batch, in_chans, height, width)` to `(batch, tokens, embed_dim)`, contiguous: tokens in row-major order of
@@ -72,6 +74,7 @@ class PatchEmbed(nn.Module):
         in_chans: int = 3,
         embed_dim: int = 768,
         *,
+        backbone: nn.Module | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -80,12 +83,16 @@ class PatchEmbed(nn.Module):
         self.patch_size: Grid = to_2tuple(patch_size)
         self.grid_size = grid_of(self.img_size, self.patch_size)
         self.num_patches = self.grid_size[0] * self.grid_size[1]
-        self.proj = nn.Conv2d(in_chans, embed_dim, self.patch_size, self.patch_size, device=device, dtype=dtype)
+        self.backbone = nn.Identity() if backbone is None else backbone
+        self.backbone_stride: int = getattr(backbone, "stride", 1)
+        in_chans = getattr(backbone, "out_chans", in_chans)
+        kernel_size = self._kernel_size(self.patch_size)
+        self.proj = nn.Conv2d(in_chans, embed_dim, kernel_size, kernel_size, device=device, dtype=dtype)
 
     def forward(self, x_BIHW: Tensor) -> Tensor:
         """`(batch, in_chans, height, width)` to `(batch, tokens, embed_dim)`."""
         check_image_size(x_BIHW.shape[2], x_BIHW.shape[3], self.img_size[0], self.img_size[1])
-        return self.proj(x_BIHW).flatten(2).transpose(1, 2).contiguous()
+        return self.proj(self.backbone(x_BIHW)).flatten(2).transpose(1, 2).contiguous()
 
     @torch.jit.ignore
     def set_input_size(self, img_size: int | Grid | None = None, patch_size: int | Grid | None = None) -> None:
@@ -97,9 +104,20 @@ class PatchEmbed(nn.Module):
         new_img_size: Grid = self.img_size if img_size is None else to_2tuple(img_size)
         new_patch_size: Grid = self.patch_size if patch_size is None else to_2tuple(patch_size)
         grid_size = grid_of(new_img_size, new_patch_size)
+        kernel_size = self._kernel_size(new_patch_size)
         if new_patch_size != self.patch_size:
-            weight = resample_patch_embed(self.proj.weight.detach(), list(new_patch_size))
+            weight = resample_patch_embed(self.proj.weight.detach(), list(kernel_size))
             self.proj.weight = nn.Parameter(weight, requires_grad=self.proj.weight.requires_grad)
-            self.proj.kernel_size = self.proj.stride = new_patch_size
+            self.proj.kernel_size = self.proj.stride = kernel_size
         self.img_size, self.patch_size, self.grid_size = new_img_size, new_patch_size, grid_size
         self.num_patches = grid_size[0] * grid_size[1]
+
+    def _kernel_size(self, patch_size: Grid) -> Grid:
+        """The patch in positions of the map that is cut."""
+        stride = self.backbone_stride
+        if patch_size[0] % stride or patch_size[1] % stride:
+            raise ValueError(
+                f"a patch of {patch_size[0]}×{patch_size[1]} pixels does not divide into the {stride} pixels that one "
+                f"position of the network in front of it stands for: choose a patch_size that is a multiple of {stride}"
+            )
+        return patch_size[0] // stride, patch_size[1] // stride

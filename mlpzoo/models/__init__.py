@@ -1,13 +1,17 @@
 """The families. Each module holds one paper; `FAMILIES` is what the registry reads."""
 
-from mlpzoo.models import mixer
+from mlpzoo.models import cyclemlp, mixer, resmlp, vip, vit
 from mlpzoo.models._base import Backbone, BackboneConfig
 from mlpzoo.models._columnar import ColumnarBackbone, ColumnarConfig
 from mlpzoo.models._family import Family, Weights
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig
+from mlpzoo.models.cyclemlp import CycleMlpConfig, CycleNet
 from mlpzoo.models.mixer import MixerConfig, MlpMixer
+from mlpzoo.models.resmlp import ResMlp, ResMlpConfig
+from mlpzoo.models.vip import VipConfig, VisionPermutator
+from mlpzoo.models.vit import VisionTransformer, VitConfig
 
-FAMILIES = {module.FAMILY.name: module.FAMILY for module in (mixer,)}
+FAMILIES = {module.FAMILY.name: module.FAMILY for module in (mixer, resmlp, cyclemlp, vip, vit)}
 
 __all__ = [
     "FAMILIES",
@@ -15,10 +19,18 @@ __all__ = [
     "BackboneConfig",
     "ColumnarBackbone",
     "ColumnarConfig",
+    "CycleMlpConfig",
+    "CycleNet",
     "Family",
     "MixerConfig",
     "MlpMixer",
     "PyramidBackbone",
     "PyramidConfig",
+    "ResMlp",
+    "ResMlpConfig",
+    "VipConfig",
+    "VisionPermutator",
+    "VisionTransformer",
+    "VitConfig",
     "Weights",
 ]

@@ -1,7 +1,7 @@
 """What every backbone has in common: its config, its head, and the part of the timm contract that ignores shape."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -50,6 +50,11 @@ class BackboneConfig:
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:
             raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
+
+    @property
+    def first_conv(self) -> str:
+        """Name of the convolution that sees the image, whose input channels are the image's."""
+        return "stem.proj"
 
     def drop_path_rates(self, num_blocks: int) -> list[float]:
         """The stochastic depth rate of each block, in order."""
@@ -177,6 +182,11 @@ class Backbone(nn.Module):
         if loader is None:
             raise RuntimeError("the loader of released files lives in mlpzoo.weights: import mlpzoo first")
         loader(self, checkpoint_path)
+
+    @torch.jit.ignore
+    def explain_misfit(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
+        """What to do about a checkpoint of these names and shapes, in our layout, that does not fit this network."""
+        return "Is it of another variant?"
 
     def _new_classifier(self, num_classes: int, **dd: Any) -> nn.Module:
         return nn.Linear(self.head_hidden_size, num_classes, **dd) if num_classes > 0 else nn.Identity()

@@ -171,6 +171,7 @@ class ColumnarBackbone(Backbone):
             self.norm = nn.Identity()
         if prune_head:
             self.pre_logits = nn.Identity()
+            self.head_hidden_size = self.num_features
             self.reset_classifier(0, "")
         return taken
 

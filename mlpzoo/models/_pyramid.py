@@ -12,6 +12,7 @@ from timm.layers import to_2tuple
 from timm.models import checkpoint_seq
 from torch import Tensor, nn
 
+from mlpzoo.layers import ResidualBlock
 from mlpzoo.models._base import Backbone, BackboneConfig, LayerwisePattern, take_indices
 from mlpzoo.ops.resize import Grid
 
@@ -23,23 +24,29 @@ class PyramidConfig(BackboneConfig):
     Attributes:
         embed_dims: channels of each stage.
         depths: blocks of each stage.
+        mlp_ratios: hidden units of each stage's MLPs for every channel.
         feature_norms: whether `forward_intermediates` passes each stage's map through a LayerNorm of its own, as
             dense-prediction code does; the classifier ignores them.
     """
 
     embed_dims: tuple[int, ...]
     depths: tuple[int, ...]
+    mlp_ratios: tuple[float, ...]
     feature_norms: bool = False
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
         """Refuse values no network can be built from."""
         super().__post_init__()
-        for name in ("embed_dims", "depths"):
-            # JSON has no tuples: a config that went through a file comes back with lists.
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-            self._require(name, min(getattr(self, name), default=0) >= 1, "a number of 1 or more for each stage")
-        self._require("depths", len(self.depths) == len(self.embed_dims), f"as many as embed_dims {self.embed_dims}")
+        for name in ("embed_dims", "depths", "mlp_ratios"):
+            self._require_for_each_stage(name)
+
+    def _require_for_each_stage(self, name: str) -> None:
+        # JSON has no tuples: a config that went through a file comes back with lists.
+        values = tuple(getattr(self, name))
+        object.__setattr__(self, name, values)
+        holds = len(values) == len(self.embed_dims) and min(values, default=0) >= 1
+        self._require(name, holds, "a number of 1 or more for each stage, as many as embed_dims has")
 
 
 def stride_of(module: nn.Module) -> int:
@@ -47,6 +54,13 @@ def stride_of(module: nn.Module) -> int:
     stride = getattr(module, "stride", 1)
     assert isinstance(stride, int)
     return stride
+
+
+def reset_linear(module: nn.Module) -> None:
+    """Draw a linear map of any kind: its weight normal with deviation 0.02, its bias zero."""
+    nn.init.trunc_normal_(module.get_parameter("weight"), std=0.02)
+    if module.bias is not None:
+        nn.init.zeros_(module.get_parameter("bias"))
 
 
 class Stage(nn.Module):
@@ -69,8 +83,8 @@ class Stage(nn.Module):
 class PyramidBackbone(Backbone):
     """Stem, stages, norm, pool, head over maps `(batch, height, width, channels)`.
 
-    A family implements `build_stem`, `build_downsample`, `build_block` and `reset_parameters`. Stems and downsamples
-    carry an int `stride`. The timm contract is all here.
+    A family implements `build_stem`, `build_downsample` and `build_mixing`; and `build_block` and `reset_parameters`
+    where it differs. Stems and downsamples carry an int `stride`. The timm contract is all here.
 
     Args:
         config: what to build.
@@ -92,11 +106,12 @@ class PyramidBackbone(Backbone):
         self.output_fmt = "NHWC"
         self.num_features = self.head_hidden_size = config.embed_dims[-1]
         self.stem = self.build_stem(**dd)
-        rates = iter(config.drop_path_rates(sum(config.depths)))
+        rates = config.drop_path_rates(sum(config.depths))
         stages = []
         for i, depth in enumerate(config.depths):
             downsample = nn.Identity() if i == 0 else self.build_downsample(i, **dd)
-            blocks = [self.build_block(i, drop_path=next(rates), **dd) for _ in range(depth)]
+            first = sum(config.depths[:i])
+            blocks = [self.build_block(i, n, drop_path=rates[n], **dd) for n in range(first, first + depth)]
             stages.append(Stage(downsample, nn.Sequential(*blocks)))
         self.stages = nn.Sequential(*stages)
         self.feature_norms = nn.ModuleList(
@@ -115,9 +130,40 @@ class PyramidBackbone(Backbone):
         """From the map of stage `stage - 1` to that of `stage`, both NHWC; the identity where nothing changes."""
         raise NotImplementedError
 
-    def build_block(self, stage: int, *, drop_path: float, **dd: Any) -> nn.Module:
-        """One block of a stage, `(B, H, W, C)` to the same."""
+    def build_mixing(self, stage: int, number: int, **dd: Any) -> nn.Module:
+        """The spatial mixing of one block, `(B, H, W, C)` to the same; `number` counts from 0 over all stages."""
         raise NotImplementedError
+
+    def build_block(self, stage: int, number: int, *, drop_path: float, **dd: Any) -> nn.Module:
+        """One block of a stage, `(B, H, W, C)` to the same: a `ResidualBlock`."""
+        config = self.config
+        dim = config.embed_dims[stage]
+        return ResidualBlock(
+            dim,
+            self.build_mixing(stage, number, **dd),
+            int(dim * config.mlp_ratios[stage]),
+            act_layer=config.act_layer,
+            norm_eps=config.norm_eps,
+            drop=config.proj_drop_rate,
+            drop_path=drop_path,
+            **dd,
+        )
+
+    def reset_parameters(self) -> None:
+        """The draw that timm's vision transformers began: linear maps of every kind normal with deviation 0.02.
+
+        Their biases are zero. Convolutions and norms are drawn as PyTorch draws them.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.LayerNorm):
+                module.reset_parameters()
+            elif isinstance(getattr(module, "weight", None), nn.Parameter):
+                reset_linear(module)
+
+    def reset_classifier_parameters(self) -> None:
+        """Draw the head as every other linear map."""
+        if isinstance(self.head, nn.Linear):
+            reset_linear(self.head)
 
     def pool(self, x_BHWC: Tensor) -> Tensor:
         """`(B, H, W, C)` to `(B, C)`; unchanged where `global_pool` is empty."""

@@ -1,6 +1,18 @@
 """Functions on tensors: the fast ones are exported, each one's reference twin stands beside it in its own file."""
 
+from mlpzoo.ops.attention import attention
+from mlpzoo.ops.axis_linear import axis_linear
+from mlpzoo.ops.cycle_fc import cycle_fc
 from mlpzoo.ops.resize import resize_input_tokens, resize_output_tokens
+from mlpzoo.ops.reweight import reweighted_sum
 from mlpzoo.ops.token_linear import token_linear
 
-__all__ = ["resize_input_tokens", "resize_output_tokens", "token_linear"]
+__all__ = [
+    "attention",
+    "axis_linear",
+    "cycle_fc",
+    "resize_input_tokens",
+    "resize_output_tokens",
+    "reweighted_sum",
+    "token_linear",
+]

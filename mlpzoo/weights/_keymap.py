@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor
 
@@ -51,25 +51,35 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class KeyMap:
-    """A release format of a family."""
+    """A release format of a family.
+
+    Attributes:
+        title: name for people.
+        rules: one for each kind of tensor; the first that knows a name has it.
+        rename: what is done to all names together before the rules see them, where a name means nothing by itself.
+    """
 
     title: str
     rules: tuple[Rule, ...]
+    rename: Callable[[Sequence[str]], Sequence[str]] = list
 
     def plan(self, names: Iterable[str]) -> tuple[dict[str, list[Source]], list[str]]:
         """Assign names of a file.
 
         Returns:
-            Our names with their sources, parts in order; and the names no rule knows.
+            Our names with their sources, parts in order; and the names no rule knows or another name has forestalled.
         """
+        names = list(names)
         parts: dict[str, dict[int, Source]] = {}
         unknown = []
-        for name in names:
+        for name, renamed in zip(names, self.rename(names), strict=True):
             for rule in self.rules:
-                match = re.fullmatch(rule.pattern, name)
+                match = re.fullmatch(rule.pattern, renamed)
                 if match:
                     if rule.target is not None:
-                        parts.setdefault(match.expand(rule.target), {})[rule.part] = Source(name, rule.layout)
+                        source = Source(name, rule.layout)
+                        if parts.setdefault(match.expand(rule.target), {}).setdefault(rule.part, source) is not source:
+                            unknown.append(name)
                     break
             else:
                 unknown.append(name)

@@ -13,19 +13,24 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from mlpzoo.models import FAMILIES, Backbone, ColumnarBackbone
-from mlpzoo.weights import mixer
+from mlpzoo.weights import cyclemlp, mixer, resmlp, vip, vit
 from mlpzoo.weights._files import CheckpointError, TensorFile, open_tensors, shorten
 from mlpzoo.weights._keymap import KeyMap, Source, as_is
 
 _logger = logging.getLogger("mlpzoo")
 
-KEY_MAPS: dict[str, tuple[KeyMap, ...]] = {"mixer": mixer.KEY_MAPS}
+KEY_MAPS: dict[str, tuple[KeyMap, ...]] = {
+    "mixer": mixer.KEY_MAPS,
+    "resmlp": resmlp.KEY_MAPS,
+    "cyclemlp": cyclemlp.KEY_MAPS,
+    "vip": vip.KEY_MAPS,
+    "vit": vit.KEY_MAPS,
+}
 """Released formats of each family, besides our own."""
 
 PREFIXES = ("opt/target/", "params/", "module.", "_orig_mod.")
 """What training code puts before every name. Names without it, an optimizer's state, are then left aside."""
 
-FIRST_CONV = "stem.proj.weight"
 HEAD = ("head.weight", "head.bias")
 FEATURE_NORMS = "feature_norms."
 """Norms of a dense-prediction backbone, which classification files do not have."""
@@ -108,22 +113,23 @@ def _fit(backbone: Backbone, file: TensorFile) -> tuple[dict[str, Tensor], LoadR
         raise CheckpointError(
             f"the file, read as {title}, has no value for {len(missing)} parameters ({shorten(missing) or 'none'}) "
             f"and has {len(unexpected)} the model does not have ({shorten(unexpected) or 'none'}). "
-            "Is it of another variant?"
+            f"{backbone.explain_misfit(shapes)}"
         )
+    first_conv = f"{backbone.config.first_conv}.weight"
     wrong = [
         f"{name} is {_times(shapes[name])} in the file and {_times(template[name])} in the model"
         for name in template
         if name in plan
         and shapes[name] != template[name]
-        and not (name == FIRST_CONV and _adaptable(shapes[name], template[name]))
+        and not (name == first_conv and _adaptable(shapes[name], template[name]))
     ]
     if wrong:
-        raise CheckpointError(f"{shorten(wrong, 3)}. Is it of another variant?")
+        raise CheckpointError(f"{shorten(wrong, 3)}. {backbone.explain_misfit(shapes)}")
 
     values = {name: _read(sources, names, file) for name, sources in plan.items()}
-    if FIRST_CONV in values and shapes[FIRST_CONV] != template[FIRST_CONV]:
-        values[FIRST_CONV] = adapt_input_conv(backbone.in_chans, values[FIRST_CONV])
-        adapted.append(f"{FIRST_CONV} adapted from 3 to {backbone.in_chans} image channels")
+    if first_conv in values and shapes[first_conv] != template[first_conv]:
+        values[first_conv] = adapt_input_conv(backbone.in_chans, values[first_conv])
+        adapted.append(f"{first_conv} adapted from 3 to {backbone.in_chans} image channels")
     if source_config is not backbone.config:
         values = _resized(backbone, source_config, values)
     fresh = sorted(needed.intersection(fresh))

@@ -13,6 +13,8 @@ OUTPUT = {torch.float32: 1e-4, torch.float64: 1e-9}
 """Largest error of an output, in standard deviations of the output."""
 GRADIENT = 1e-3
 """Largest relative error of a gradient's norm."""
+GRADIENT_ACROSS_KINKS = 1e-2
+"""The same in float32, of a network with ReLUs."""
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
@@ -38,19 +40,20 @@ def test_every_vector_here_is_used():
 @pytest.mark.parametrize("dtype", OUTPUT, ids=str)
 def test_outputs_and_gradients(case: Case, checkpoint, dtype):
     truth, description = case.truth, case.description
+    allowed = max(OUTPUT[dtype], 100 * case.truth_eps)
     model = mlpzoo.create_model(case.model, checkpoint_path=checkpoint, dtype=dtype, **case.options).eval()
     image = torch.from_numpy(formula.image(tuple(description["input"]))).to(dtype)
     outputs = model(image)
 
     if isinstance(outputs, torch.Tensor):
-        assert error(outputs, truth["output"]) < OUTPUT[dtype]
+        assert error(outputs, truth["output"]) < allowed
         outputs = [outputs]
     else:
         for i, feature in enumerate(outputs):
             assert tuple(feature.shape) == tuple(truth[f"feature{i}_shape"])
-            assert error(feature.mean((2, 3)), truth[f"feature{i}_mean_hw"]) < OUTPUT[dtype]
-            assert error(feature[:, :8, :5, :7], truth[f"feature{i}_patch"]) < OUTPUT[dtype]
-            assert error(feature[:, -4:, -3:, -3:], truth[f"feature{i}_corner"]) < OUTPUT[dtype]
+            assert error(feature.mean((2, 3)), truth[f"feature{i}_mean_hw"]) < allowed
+            assert error(feature[:, :8, :5, :7], truth[f"feature{i}_patch"]) < allowed
+            assert error(feature[:, -4:, -3:, -3:], truth[f"feature{i}_corner"]) < allowed
 
     weights = [torch.from_numpy(formula.loss_weights(tuple(y.shape))).to(dtype) for y in outputs]
     loss = sum((w * y).mean() for w, y in zip(weights, outputs, strict=True))
@@ -63,11 +66,12 @@ def test_outputs_and_gradients(case: Case, checkpoint, dtype):
     expected = dict(zip(names, truth["grad_norms"], strict=True))
     # Some gradients vanish exactly, such as that of a bias which the next LayerNorm takes out again: rounding is all
     # that is left of them, in the authors' code as in ours.
-    floor = 100 * torch.finfo(dtype).eps * float(np.median(truth["grad_norms"]))
+    floor = 100 * max(torch.finfo(dtype).eps, case.truth_eps) * float(np.median(truth["grad_norms"]))
+    relative = GRADIENT_ACROSS_KINKS if case.has_kinks and dtype == torch.float32 else GRADIENT
     wrong = {
         name: (found[name], expected[name])
         for name in names
-        if abs(found[name] - expected[name]) > GRADIENT * expected[name] + floor
+        if abs(found[name] - expected[name]) > relative * expected[name] + floor
     }
     assert not wrong
 

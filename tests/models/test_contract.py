@@ -270,7 +270,16 @@ def test_another_input_size(family, model):
     model.set_input_size(tuple(x.shape[2:]))
     assert torch.equal(model(x), expected), "the same size must change nothing"
     if isinstance(model, PyramidBackbone):
-        assert model(torch.randn(1, 3, 33, 101)).shape == (1, 7)
+        bound = hasattr(model.config, "img_size")
+        other = (112, 56) if bound else (33, 101)
+        if bound:
+            with pytest.raises(ValueError, match=r"got an image of 112×56.*bound to 56×112.*img_size="):
+                model(torch.randn(1, 3, *other))
+            with pytest.raises(ValueError, match="may each be 14, 28, 56"):
+                model.set_input_size(60)
+            assert torch.equal(model(x), expected), "a refused size must change nothing"
+        model.set_input_size(other)
+        assert model(torch.randn(1, 3, *other)).shape == (1, 7)
         return
     patch = model.stem.patch_size
     taller = (x.shape[2] + 2 * patch[0], x.shape[3] + patch[1])

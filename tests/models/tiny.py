@@ -13,6 +13,13 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
         "mixer_s16",
         {"img_size": (48, 64), "embed_dim": 16, "depth": 4, "tokens_mlp_dim": 8, "channels_mlp_dim": 24},
     ),
+    "resmlp": ("resmlp_s12", {"img_size": (48, 64), "embed_dim": 16, "depth": 4, "mlp_ratio": 1.5}),
+    "vit": ("vit_s16", {"img_size": (48, 64), "embed_dim": 24, "depth": 4, "num_heads": 3, "mlp_dim": 40}),
+    # Scales of 1e-5 would hide the blocks.
+    "resmlp": ("resmlp_s24", {"img_size": (48, 64), "embed_dim": 16, "depth": 4, "layer_scale_init": 0.5}),
+    "cyclemlp": ("cyclemlp_b1", {"embed_dims": (8, 12, 16, 24), "depths": (1, 2, 1, 1)}),
+    "vip": ("vip_s7", {"img_size": (56, 112), "embed_dims": (16, 32, 32, 48), "depths": (1, 2, 1, 1)}),
+    "vit": ("vit_s16", {"img_size": (48, 64), "embed_dim": 16, "depth": 4, "num_heads": 2, "mlp_dim": 24}),
 }
 """Family to a name and the options that make it small."""
 
@@ -21,7 +28,8 @@ def create(family: str, **options: Any) -> nn.Module:
     """The small network of a family."""
     if family == "test_pyramid":
         device, dtype = options.pop("device", None), options.pop("dtype", None)
-        config = PyramidConfig(**{"embed_dims": (8, 12, 16, 24), "depths": (1, 2, 1, 1), "num_classes": 7, **options})
+        small = {"embed_dims": (8, 12, 16, 24), "depths": (1, 2, 1, 1), "mlp_ratios": (1, 1, 1, 1), "num_classes": 7}
+        config = PyramidConfig(**{**small, **options})
         return TinyPyramid(config, device=device, dtype=dtype)
     name, small = TINY[family]
     return mlpzoo.create_model(name, **{"num_classes": 7, **small, **options})
@@ -65,7 +73,7 @@ class TinyPyramid(PyramidBackbone):
     def build_downsample(self, stage: int, **dd: Any) -> nn.Module:
         return ConvNHWC(self.config.embed_dims[stage - 1], self.config.embed_dims[stage], 2, **dd)
 
-    def build_block(self, stage: int, *, drop_path: float, **dd: Any) -> nn.Module:
+    def build_block(self, stage: int, number: int, *, drop_path: float, **dd: Any) -> nn.Module:
         return ResidualLinear(self.config.embed_dims[stage], drop_path, **dd)
 
     def reset_parameters(self) -> None:

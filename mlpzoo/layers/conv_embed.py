@@ -1,0 +1,61 @@
+"""Convolutions that begin a network or a stage and leave a dense map with the channels last.
+
+Shape suffixes: B batch, I image channels, C channels in, O channels out, H × W positions.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class ConvEmbed(nn.Module):
+    """From an image to a map, by a convolution whose patches may overlap.
+
+    Args:
+        in_chans: image channels.
+        out_chans: channels of the map.
+        kernel_size: side of a patch in pixels.
+        stride: pixels from one patch to the next.
+        padding: zeros around the image.
+        device: where the parameters live.
+        dtype: their type.
+
+    Shape:
+        `(batch, in_chans, height, width)` to `(batch, height', width', out_chans)`, contiguous.
+    """
+
+    def __init__(
+        self,
+        in_chans: int,
+        out_chans: int,
+        kernel_size: int,
+        stride: int,
+        padding: int = 0,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.stride = stride
+        self.proj = nn.Conv2d(in_chans, out_chans, kernel_size, stride, padding, device=device, dtype=dtype)
+
+    def forward(self, x_BIHW: Tensor) -> Tensor:
+        """`(batch, in_chans, height, width)` to `(batch, height', width', out_chans)`."""
+        return self.embed(x_BIHW)
+
+    def embed(self, x_BIHW: Tensor) -> Tensor:
+        """What `forward` does, for subclasses."""
+        # Laying out the image is cheaper than laying out the map that it becomes.
+        x_BIHW = x_BIHW.contiguous(memory_format=torch.channels_last)
+        return self.proj(x_BIHW).permute(0, 2, 3, 1).contiguous()
+
+
+class Downsample(ConvEmbed):
+    """From the map of one stage to that of the next, by the same means.
+
+    Shape:
+        `(batch, height, width, in_chans)` to `(batch, height', width', out_chans)`, contiguous.
+    """
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """`(batch, height, width, in_chans)` to `(batch, height', width', out_chans)`."""
+        return self.proj(x_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()

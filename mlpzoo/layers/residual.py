@@ -1,0 +1,55 @@
+"""The block that most networks of this kind repeat.
+
+Shape suffixes: B batch, H × W positions, C channels.
+"""
+
+import torch
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from mlpzoo.layers.mlp import MlpBlock
+
+
+class ResidualBlock(nn.Module):
+    """A spatial mixing, then an MLP over the channels, each after a LayerNorm and with a skip.
+
+    Args:
+        dim: channels.
+        mixing: the spatial mixing, `(batch, height, width, dim)` to the same.
+        mlp_dim: hidden units of the MLP.
+        act_layer: name of the MLP's activation, see `create_activation`.
+        norm_eps: epsilon of the LayerNorms.
+        drop: dropout rate inside the MLP.
+        drop_path: stochastic depth rate of both branches.
+        device: where the parameters live.
+        dtype: their type.
+
+    Shape:
+        `(batch, height, width, dim)` to the same.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        mixing: nn.Module,
+        mlp_dim: int,
+        *,
+        act_layer: str = "gelu",
+        norm_eps: float = 1e-5,
+        drop: float = 0.0,
+        drop_path: float = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=norm_eps, device=device, dtype=dtype)
+        # The authors of CycleMLP and ViP call their mixing attention, and so do their checkpoints.
+        self.attn = mixing
+        self.norm2 = nn.LayerNorm(dim, eps=norm_eps, device=device, dtype=dtype)
+        self.mlp = MlpBlock(dim, mlp_dim, act_layer=act_layer, drop=drop, device=device, dtype=dtype)
+        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """`(batch, height, width, dim)` to the same."""
+        x_BHWC = x_BHWC + self.drop_path(self.attn(self.norm1(x_BHWC)))
+        return x_BHWC + self.drop_path(self.mlp(self.norm2(x_BHWC)))

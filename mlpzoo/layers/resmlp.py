@@ -1,0 +1,85 @@
+"""The ResMLP block.
+
+Shape suffixes: B batch, T tokens, C channels.
+"""
+
+import torch
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from mlpzoo.layers.affine import Affine
+from mlpzoo.layers.mixing import ChannelMixing, TokenLinear
+from mlpzoo.ops.resize import Grid
+
+
+class ResMLPBlock(nn.Module):
+    """A linear layer over the tokens, then an MLP over the channels (arXiv:2105.03404, equations 2 and 3).
+
+    Each follows an `Affine` and is scaled channel by channel (LayerScale) before it is added to its input.
+
+    Source: `layers_scale_mlp_blocks` of facebookresearch/deit, `resmlp_models.py`.
+
+    Args:
+        dim: channels of a token.
+        num_tokens: tokens of an image.
+        impl: which implementation of `mlpzoo.ops.token_linear` runs.
+        mlp_ratio: hidden units of the channel MLP for every channel.
+        layer_scale_init: what every entry of the two scales starts from.
+        drop: dropout rate inside the channel MLP.
+        drop_path: stochastic depth rate of both branches.
+        act_layer: name of the activation; the authors' is the exact GELU.
+        device: where the parameters live.
+        dtype: their type.
+
+    Shape:
+        Tokens of one grid, `(batch, num_tokens, dim)`, to the same.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_tokens: int,
+        *,
+        impl: str = "auto",
+        mlp_ratio: float = 4.0,
+        layer_scale_init: float = 1e-4,
+        drop: float = 0.0,
+        drop_path: float = 0.0,
+        act_layer: str = "gelu",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.layer_scale_init = layer_scale_init
+        self.norm1 = Affine(dim, device=device, dtype=dtype)
+        self.linear_tokens = TokenLinear(num_tokens, num_tokens, impl=impl, device=device, dtype=dtype)
+        self.ls1 = nn.Parameter(torch.empty(dim, device=device, dtype=dtype))
+        self.norm2 = Affine(dim, device=device, dtype=dtype)
+        self.mlp_channels = ChannelMixing(
+            dim, int(mlp_ratio * dim), act_layer=act_layer, drop=drop, device=device, dtype=dtype
+        )
+        self.ls2 = nn.Parameter(torch.empty(dim, device=device, dtype=dtype))
+        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw every parameter as the authors do: normal weights of deviation 0.02, zero biases."""
+        for linear in (self.linear_tokens, self.mlp_channels.fc1, self.mlp_channels.fc2):
+            assert linear.bias is not None
+            nn.init.trunc_normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+        for scale in (self.ls1, self.ls2):
+            nn.init.constant_(scale, self.layer_scale_init)
+        self.norm1.reset_parameters()
+        self.norm2.reset_parameters()
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """`(batch, num_tokens, dim)` to the same."""
+        # One pass over memory scales a branch and adds it; scaling commutes with dropping whole samples.
+        x_BTC = torch.addcmul(x_BTC, self.ls1, self.drop_path(self.linear_tokens(self.norm1(x_BTC))))
+        return torch.addcmul(x_BTC, self.ls2, self.drop_path(self.mlp_channels(self.norm2(x_BTC))))
+
+    @torch.jit.ignore
+    def resize_grid(self, old_grid: Grid, new_grid: Grid) -> None:
+        """Bind the token linear to another patch grid, in place: it both reads and writes the tokens."""
+        self.linear_tokens.resize_tokens(old_grid, new_grid, inputs=True, outputs=True)

@@ -1,0 +1,37 @@
+"""Attention of every token over every token.
+
+Shape suffixes: B batch, A heads, T tokens, D channels of a head.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def attention_reference(q_BATD: Tensor, k_BATD: Tensor, v_BATD: Tensor, dropout: float = 0.0) -> Tensor:
+    """The same function as `attention`, written as the paper does: softmax(q kᵀ / √D) v."""
+    weight_BATT = torch.softmax(q_BATD @ k_BATD.transpose(-2, -1) * q_BATD.shape[-1] ** -0.5, dim=-1)
+    return F.dropout(weight_BATT, dropout) @ v_BATD
+
+
+def attention(q_BATD: Tensor, k_BATD: Tensor, v_BATD: Tensor, dropout: float = 0.0, impl: str = "auto") -> Tensor:
+    """Scaled dot-product attention; the fused kernels never hold the matrix of tokens by tokens.
+
+    Args:
+        q_BATD: queries, `(batch, heads, tokens, channels)`.
+        k_BATD: keys, in the same shape.
+        v_BATD: values, in the same shape.
+        dropout: rate at which attention weights are dropped; 0 outside training.
+        impl: `"auto"` (PyTorch's fused kernels) or `"reference"`.
+
+    Returns:
+        `(batch, heads, tokens, channels)`.
+
+    Raises:
+        ValueError: for an unknown `impl`.
+    """
+    if impl == "reference":
+        return attention_reference(q_BATD, k_BATD, v_BATD, dropout)
+    if impl != "auto":
+        raise ValueError(f"unknown impl '{impl}' of attention: choose 'auto' or 'reference'")
+    return F.scaled_dot_product_attention(q_BATD, k_BATD, v_BATD, dropout_p=dropout)

@@ -1,0 +1,136 @@
+"""Cycle FC (CycleMLP, arXiv:2107.10224, section 3): each input channel reads another pixel, then one linear map.
+
+Shape suffixes: B batch, H × W positions, C channels in, O channels out, G channels in of one group.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import deform_conv2d
+
+
+def channel_offsets(
+    channels: int,
+    step: int,
+    dilation: int = 1,
+    offsets: list[int] | None = None,
+    device: torch.device | None = None,
+) -> Tensor:
+    """How many positions ahead each channel reads, int64 `(channels,)`.
+
+    Args:
+        channels: how many.
+        step: the cycle's length, odd: channel i reads at (i + step // 2) mod step − step // 2, so that the offsets of
+            consecutive channels run 0, 1, …, step // 2, −step // 2, …, −1 and start anew.
+        dilation: what the cycle's offsets are multiplied by.
+        offsets: offsets to use instead of the cycle's, one a channel.
+        device: where they are needed.
+
+    Returns:
+        The offsets.
+    """
+    if offsets is not None:
+        return torch.tensor(offsets, dtype=torch.int64, device=device)
+    place = torch.arange(channels, device=device) + step // 2
+    return (place % step - step // 2) * dilation
+
+
+def shift_by_convolution(x_BHWC: Tensor, offsets_C: Tensor, reach: int, axis: int) -> Tensor:
+    """Shift each channel by a depthwise convolution whose kernels are one at the offset and zero elsewhere.
+
+    Exact, since a sum of zeros and one value has nothing to round, and on a CPU as fast as a plain copy.
+    """
+    taps = torch.arange(-reach, reach + 1, device=x_BHWC.device)
+    kernel = (offsets_C.unsqueeze(1) == taps).to(x_BHWC.dtype)
+    kernel = kernel.unsqueeze(1).unsqueeze(2 if axis == 2 else 3)
+    padding = [0, reach] if axis == 2 else [reach, 0]
+    return F.conv2d(x_BHWC.permute(0, 3, 1, 2), kernel, None, padding=padding, groups=kernel.shape[0]).permute(
+        0, 2, 3, 1
+    )
+
+
+def shift_by_selection(x_BHWC: Tensor, offsets_C: Tensor, reach: int, axis: int) -> Tensor:
+    """Shift each channel by choosing, channel by channel, among slices of the zero-padded input.
+
+    Pointwise throughout: compilers fuse it with what surrounds it, and no backend rounds it.
+    """
+    length = x_BHWC.shape[axis]
+    padded = F.pad(x_BHWC, [0, 0, reach, reach] if axis == 2 else [0, 0, 0, 0, reach, reach])
+    shifted = padded.narrow(axis, 0, length)
+    for offset in range(1 - reach, reach + 1):
+        shifted = torch.where(offsets_C == offset, padded.narrow(axis, reach + offset, length), shifted)
+    return shifted
+
+
+def cycle_fc_reference(
+    x_BHWC: Tensor,
+    w_OG: Tensor,
+    b_O: Tensor | None,
+    step: int,
+    axis: int,
+    dilation: int = 1,
+    offsets: list[int] | None = None,
+) -> Tensor:
+    """The same map as `cycle_fc`, as the authors run it: a 1×1 deformable convolution whose offsets are whole."""
+    batch, height, width, channels = x_BHWC.shape
+    pairs = torch.zeros(channels, 2, dtype=x_BHWC.dtype, device=x_BHWC.device)
+    pairs[:, axis - 1] = channel_offsets(channels, step, dilation, offsets, x_BHWC.device).to(x_BHWC.dtype)
+    offsets_B2CHW = pairs.reshape(1, 2 * channels, 1, 1).expand(batch, -1, height, width)
+    y_BOHW = deform_conv2d(x_BHWC.permute(0, 3, 1, 2), offsets_B2CHW, w_OG[:, :, None, None], b_O)
+    return y_BOHW.permute(0, 2, 3, 1)
+
+
+def cycle_fc(
+    x_BHWC: Tensor,
+    w_OG: Tensor,
+    b_O: Tensor | None,
+    step: int,
+    axis: int,
+    dilation: int = 1,
+    offsets: list[int] | None = None,
+    impl: str = "auto",
+) -> Tensor:
+    """Let each channel read a pixel some whole steps away along one axis, zero outside, then mix the channels.
+
+    Source: `CycleFC` of ShoufaChen/CycleMLP, `cycle_mlp.py` at 4e062a0, which computes it by a deformable convolution.
+
+    Args:
+        x_BHWC: map, `(batch, height, width, channels_in)`, of any strides.
+        w_OG: weight, `(channels_out, channels_in / groups)`; the number of groups follows from its shape.
+        b_O: bias, `(channels_out,)`, or None.
+        step: length of the cycle of offsets, odd; see `channel_offsets`.
+        axis: 1 to read along the height, 2 along the width.
+        dilation: what the offsets are multiplied by.
+        offsets: offsets to use instead of the cycle's, one a channel.
+        impl: `"auto"` (the fastest known here), `"conv"` or `"select"` for the shift by convolution or by selection,
+            or `"reference"`.
+
+    Returns:
+        `(batch, height, width, channels_out)`.
+
+    Raises:
+        ValueError: for an unknown `impl`.
+    """
+    # TorchScript may lack torchvision's operator where it is loaded, so a scripted module always runs a fast path.
+    if impl == "reference" and not torch.jit.is_scripting():
+        return cycle_fc_reference(x_BHWC, w_OG, b_O, step, axis, dilation, offsets)
+    if impl not in ("auto", "conv", "select", "reference"):
+        raise ValueError(f"unknown impl '{impl}' of cycle_fc: choose 'auto', 'conv', 'select' or 'reference'")
+    offsets_C = channel_offsets(x_BHWC.shape[3], step, dilation, offsets, x_BHWC.device)
+    reach = step // 2 * dilation
+    # cuDNN would round float32 to TF32, and only float32 has a fast depthwise convolution on every CPU.
+    by_convolution = impl == "conv" or (
+        impl == "auto"
+        and x_BHWC.device.type == "cpu"
+        and x_BHWC.dtype == torch.float32
+        and not torch.compiler.is_compiling()
+    )
+    if by_convolution:
+        shifted_BHWC = shift_by_convolution(x_BHWC, offsets_C, reach, axis)
+    else:
+        shifted_BHWC = shift_by_selection(x_BHWC, offsets_C, reach, axis)
+    groups = x_BHWC.shape[3] // w_OG.shape[1]
+    if groups == 1:
+        return F.linear(shifted_BHWC, w_OG, b_O)
+    y_BOHW = F.conv2d(shifted_BHWC.permute(0, 3, 1, 2), w_OG.unsqueeze(2).unsqueeze(3), b_O, groups=groups)
+    return y_BOHW.permute(0, 2, 3, 1)

@@ -1,0 +1,45 @@
+"""The weighted sum of three branches that CycleMLP and ViP end their spatial mixing with.
+
+Shape suffixes: B batch, H × W positions, C channels, K the three branches.
+"""
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+
+def reweighted_sum_reference(h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor, logits: Tensor) -> Tensor:
+    """The same sum as `reweighted_sum`, as the papers write it."""
+    a_KBHWC = torch.softmax(rearrange(logits, "b (c k) -> k b 1 1 c", k=3), dim=0)
+    return h_BHWC * a_KBHWC[0] + w_BHWC * a_KBHWC[1] + c_BHWC * a_KBHWC[2]
+
+
+def reweighted_sum(h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor, logits: Tensor, impl: str = "auto") -> Tensor:
+    """Add three branches, each channel weighted by a softmax over the branches.
+
+    The weights are laid out branch by branch first, so that the sum runs over contiguous memory; it takes one pass
+    a branch.
+
+    Args:
+        h_BHWC: first branch, `(batch, height, width, channels)`.
+        w_BHWC: second branch.
+        c_BHWC: third branch.
+        logits: `(batch, 3 × channels)`, a channel's three logits side by side.
+        impl: `"auto"` (the fastest known here) or `"reference"`.
+
+    Returns:
+        `(batch, height, width, channels)`.
+
+    Raises:
+        ValueError: for an unknown `impl`.
+    """
+    # TorchScript cannot compile einops, so a scripted module always runs the fast path.
+    if impl == "reference" and not torch.jit.is_scripting():
+        return reweighted_sum_reference(h_BHWC, w_BHWC, c_BHWC, logits)
+    if impl not in ("auto", "reference"):
+        raise ValueError(f"unknown impl '{impl}' of reweighted_sum: choose 'auto' or 'reference'")
+    a_KBC = torch.softmax(logits.unflatten(1, (-1, 3)).permute(2, 0, 1).contiguous(), dim=0)
+    a_KBHWC = a_KBC.unsqueeze(2).unsqueeze(3)
+    # In place is safe: the gradient of a product needs its factors, not the product.
+    y_BHWC = h_BHWC * a_KBHWC[0]
+    return y_BHWC.addcmul_(w_BHWC, a_KBHWC[1]).addcmul_(c_BHWC, a_KBHWC[2])
