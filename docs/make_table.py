@@ -18,7 +18,8 @@ def table() -> str:
     for name in mlpzoo.list_models():
         info = mlpzoo.model_info(name)
         top1 = f"{info.top1:.2f}" if info.top1 is not None else ""
-        weights = ", ".join(f"`{tag}`" for tag in info.weights)
+        more = f" + {len(info.weights) - 1}" if len(info.weights) > 1 else ""
+        weights = f"`{info.weights[0]}`{more}" if info.weights else ""
         size = "×".join(map(str, info.input_size[1:]))
         lines.append(
             f"| `{name}` | [{info.family}]({info.paper}) | {info.parameters / 1e6:.1f} M | {info.gmacs:.1f} "

@@ -8,7 +8,7 @@ import torch
 import mlpzoo
 from mlpzoo.models import FAMILIES
 
-# REFERENCE: measured by running the authors' or timm's code.
+# Measured by running the authors' code, or timm's where it is the same.
 PARAMETERS = {
     "mixer_s32": 19_104_624,
     "mixer_s16": 18_528_264,
@@ -16,6 +16,24 @@ PARAMETERS = {
     "mixer_b16": 59_880_472,
     "mixer_l32": 206_939_264,
     "mixer_l16": 208_196_168,
+    "resmlp_s12": 15_350_872,
+    "resmlp_s24": 30_020_680,
+    "resmlp_s36": 44_690_488,
+    "resmlp_b24_p8": 129_138_280,
+    "cyclemlp_b1": 15_155_400,
+    "cyclemlp_b2": 26_802_504,
+    "cyclemlp_b3": 38_385_720,
+    "cyclemlp_b4": 51_796_552,
+    "cyclemlp_b5": 75_747_280,
+    "vip_s14": 29_892_904,
+    "vip_s7": 25_114_984,
+    "vip_m7": 55_272_488,
+    "vip_l7": 87_784_936,
+    "vit_ti16": 5_717_416,
+    "vit_s16": 22_050_664,
+    "vit_b16": 86_567_656,
+    "vit_l16": 304_326_632,
+    "vit_r26_s32": 36_431_912,
 }
 
 
