@@ -141,10 +141,10 @@ def _times(models: dict[str, nn.Module], images: torch.Tensor, repeats: int) -> 
 
 
 PANELS = (
-    ("gmacs", "operations (10⁹ multiply-accumulates)"),
-    ("activation_mb", "kept for the backward pass (MB)"),
-    ("ms", "forward pass (ms)"),
-    ("parameters", "parameters"),
+    ("gmacs", "operations (10⁹ multiply-accumulates)", 1),
+    ("activation_mb", "kept for the backward pass (MB)", 1),
+    ("ms", "forward pass (ms)", 1),
+    ("parameters", "parameters (10⁶)", 1e6),
 )
 
 
@@ -162,7 +162,7 @@ def draw(costs: Sequence[Cost], path: str | Path, *, title: str = "") -> None:
     """
     try:
         from matplotlib.figure import Figure
-        from matplotlib.ticker import NullFormatter, NullLocator
+        from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
     except ImportError:
         raise ImportError("drawing needs matplotlib: pip install 'mlpzoo[demo]'") from None
     drawable = [cost for cost in costs if not cost.problem]
@@ -172,11 +172,13 @@ def draw(costs: Sequence[Cost], path: str | Path, *, title: str = "") -> None:
     figure.suptitle(title or "Cost of one image against image size")
     sides = sorted({_side(cost) for cost in drawable})
     names = list(dict.fromkeys(cost.model for cost in drawable))
-    for axis, (field, label) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
+    for axis, (field, label, unit) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
         for name in names:
-            points = sorted((_side(c), getattr(c, field)) for c in drawable if c.model == name)
+            points = sorted((_side(c), getattr(c, field) / unit) for c in drawable if c.model == name)
             axis.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name)
         axis.set(xscale="log", yscale="log", xlabel="image side (pixels)", title=label)
+        for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+            which(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xticks(sides, [f"{side:.0f}" for side in sides])

@@ -98,7 +98,7 @@ class ModelInfo:
         num_classes: classes of the head.
         top1: published ImageNet-1k top-1 accuracy in percent, None where none is published.
         top1_source: where the accuracy is from.
-        weights: tags of the released weights, the default first.
+        weights: tags of the released weights, the default first if there is one.
         license: of the default weights, or of the authors' code where there are none.
         paper: address of the paper.
         code: address of the authors' code.
@@ -135,9 +135,7 @@ def model_info(name: str) -> ModelInfo:
     base, _, tag = name.partition(".")
     family = _family_of(base)
     tags = _tags(family, base)
-    weights = family.weights.get(f"{base}.{tag or (tags[0] if tags else '')}")
-    if weights and weights.overrides and not tag:
-        weights = None  # its numbers are those of a network built otherwise
+    weights = family.weights.get(f"{base}.{tag or _default_tag(family, base)}")
     model = timm.create_model(name, device="meta").eval()
     input_size = model.pretrained_cfg["input_size"]
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -196,13 +194,11 @@ def _entrypoint(family: Family, name: str) -> Callable[..., nn.Module]:
     def create(pretrained: bool = False, **options: Any) -> nn.Module:
         tag = options.get("pretrained_cfg")
         tags = _tags(family, name)
-        weights = family.weights.get(f"{name}.{tag if isinstance(tag, str) else (tags[0] if tags else '')}")
-        trained_with: dict[str, Any] = {}
-        if pretrained or isinstance(tag, str):
-            trained_with.update(weights.overrides if weights else {})
-        else:
-            # A bare name is the paper's network, whatever its default file was trained with.
-            options.setdefault("num_classes", family.variants[name].num_classes)
+        weights = family.weights.get(f"{name}.{tag if isinstance(tag, str) else _default_tag(family, name)}")
+        trained_with = dict(weights.overrides) if weights else {}
+        if pretrained and tags and not tag and not weights:
+            named = ", ".join(f"{name}.{known}" for known in tags)
+            raise ValueError(f"no released file fits {name} as the paper has it: choose one of {named}")
         if pretrained and weights and not weights.url:
             raise ValueError(f"the weights of {name} cannot be downloaded by a program. {weights.where}")
 
@@ -247,14 +243,16 @@ def _default_cfgs(family: Family) -> dict[str, dict[str, Any]]:
             weights = family.weights[f"{name}.{tag}"]
             cfgs[f"{name}.{tag}"] = {
                 **common,
+                **_input_size(config_with(config, name, weights.overrides)),
                 "url": weights.url,
                 "custom_load": True,
                 "num_classes": weights.num_classes,
                 "license": weights.license.lower(),
                 **{key: getattr(weights, key) for key in ("mean", "std", "interpolation", "crop_pct")},
             }
-        if not tags:
-            cfgs[name] = common
+        if not _default_tag(family, name):
+            # The star makes timm build the bare name from this, though there may be files under tags.
+            cfgs[f"{name}.*" if tags else name] = common
     return cfgs
 
 
@@ -262,6 +260,20 @@ def _overlay(pretrained_cfg: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of a folder's data config that this version of timm knows."""
     known = {field.name for field in dataclasses.fields(timm.models.PretrainedCfg)}
     return {key: tuple(v) if isinstance(v, list) else v for key, v in pretrained_cfg.items() if key in known}
+
+
+def _input_size(config: BackboneConfig) -> dict[str, Any]:
+    """The entry of timm's data config, for networks bound to a size."""
+    img_size = getattr(config, "img_size", None)
+    return {"input_size": (config.in_chans, *to_2tuple(img_size))} if img_size else {}
+
+
+def _default_tag(family: Family, name: str) -> str:
+    """The first tag of a variant, if its file was trained with the very network the bare name stands for."""
+    tag = next(iter(_tags(family, name)), "")
+    weights = family.weights.get(f"{name}.{tag}")
+    as_the_paper_has_it = weights and not weights.overrides and weights.num_classes == family.variants[name].num_classes
+    return tag if as_the_paper_has_it else ""
 
 
 def _tags(family: Family, name: str) -> list[str]:

@@ -59,7 +59,9 @@ class VitConfig(ColumnarConfig):
         """Refuse values no network can be built from."""
         super().__post_init__()
         self._require("mlp_dim", self.mlp_dim >= 1, "1 or more")
-        self._require("representation_size", self.representation_size is None or self.representation_size >= 1, "≥ 1")
+        self._require(
+            "representation_size", self.representation_size is None or self.representation_size >= 1, "1 or more"
+        )
         for name in ("pos_drop_rate", "attn_drop_rate"):
             self._require(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
         if self.resnet_depths is not None:

@@ -23,7 +23,7 @@ def save_folder(
     model_args: dict[str, Any],
     pretrained_cfg: dict[str, Any],
     label_names: list[str] | None = None,
-    **about: Any,
+    about: dict[str, Any] | None = None,
 ) -> None:
     """Write a model so that `create_model("local-dir:FOLDER")` rebuilds it, here and in timm.
 
@@ -47,7 +47,7 @@ def save_folder(
         "model_args": model_args,
         "pretrained_cfg": pretrained_cfg,
         **({"label_names": label_names} if label_names else {}),
-        **about,
+        **({"about": about} if about else {}),
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=".part")

@@ -13,8 +13,6 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
         "mixer_s16",
         {"img_size": (48, 64), "embed_dim": 16, "depth": 4, "tokens_mlp_dim": 8, "channels_mlp_dim": 24},
     ),
-    "resmlp": ("resmlp_s12", {"img_size": (48, 64), "embed_dim": 16, "depth": 4, "mlp_ratio": 1.5}),
-    "vit": ("vit_s16", {"img_size": (48, 64), "embed_dim": 24, "depth": 4, "num_heads": 3, "mlp_dim": 40}),
     # Scales of 1e-5 would hide the blocks.
     "resmlp": ("resmlp_s24", {"img_size": (48, 64), "embed_dim": 16, "depth": 4, "layer_scale_init": 0.5}),
     "cyclemlp": ("cyclemlp_b1", {"embed_dims": (8, 12, 16, 24), "depths": (1, 2, 1, 1)}),

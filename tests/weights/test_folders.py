@@ -30,7 +30,7 @@ def folder(model, tmp_path):
         model_args={"num_classes": 3, **ARGS},
         pretrained_cfg={**DATA, "num_classes": 3},
         label_names=["cat", "dog", "owl"],
-        accuracy=0.5,
+        about={"accuracy": 0.5},
     )
     return tmp_path / "run"
 
@@ -42,7 +42,7 @@ def test_a_folder_rebuilds_the_model(model, folder):
     data = timm.data.resolve_data_config(model=rebuilt)
     assert (data["input_size"], data["mean"], data["crop_pct"]) == (DATA["input_size"], DATA["mean"], 1.0)
     config = read_config(folder)
-    assert (config["label_names"], config["accuracy"]) == (["cat", "dog", "owl"], 0.5)
+    assert (config["label_names"], config["about"]) == (["cat", "dog", "owl"], {"accuracy": 0.5})
 
 
 def test_timm_reads_it_as_well(model, folder):

@@ -1,0 +1,335 @@
+"""The `mlpzoo` command: every verb is one call into the library and a way to show what came back."""
+
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import mlpzoo
+
+app = typer.Typer(
+    name="mlpzoo",
+    help="MLP-like vision backbones: look them up, run them on image files, train one.",
+    epilog="Example: mlpzoo train digits, then mlpzoo predict --checkpoint runs/digits runs/digits/samples/*.png",
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# Typer vendors click in some versions and imports it in others; its own exception leads to the base of either.
+CLICK_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
+Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")]
+
+
+class UsageError(Exception):
+    """The command was called wrongly: exit status 2."""
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and turn every mistake into one line on stderr; return the exit status."""
+    if hasattr(sys.stdout, "reconfigure"):
+        # A terminal that cannot show a character gets a question mark instead of a traceback.
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        status = app(args=None if arguments is None else list(arguments), prog_name="mlpzoo", standalone_mode=False)
+        sys.stdout.flush()
+    except CLICK_USAGE_ERROR as error:
+        return _fail(error.format_message(), 2)  # type: ignore[attr-defined]
+    except UsageError as error:
+        return _fail(str(error), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        status = 130
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EPIPE:
+            # Whoever read our output has left. Python would complain once more when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        return _fail(str(error) or type(error).__name__, 1)
+    if status == 130:
+        return _fail("interrupted", 130)
+    return status or 0
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Handle what stands before the verb."""
+    if version:
+        print(f"mlpzoo {mlpzoo.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command("list", epilog="Example: mlpzoo list 'mixer_b*' --json")
+def list_(
+    filter: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILTER]...", help="Wildcard patterns, such as 'mixer_*'.")
+    ] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Only models with released weights.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the models with their size, cost and published accuracy."""
+    names = mlpzoo.list_models(filter or "", pretrained=pretrained)
+    if not names:
+        raise ValueError("no model matches; `mlpzoo list` shows all")
+    infos = [mlpzoo.model_info(name) for name in names]
+    if as_json:
+        _print_json([dataclasses.asdict(info) for info in infos])
+        return
+    table = Table("Model", "Family")
+    for title in ("Parameters", "GMACs", "Input", "Top-1"):
+        table.add_column(title, justify="right")
+    table.add_column("Licence")
+    for info in infos:
+        _row(
+            table,
+            info.name,
+            info.family,
+            _millions(info.parameters),
+            f"{info.gmacs:.2f}",
+            _times(info.input_size),
+            _percent(info.top1),
+            info.license,
+        )
+    _print_table(table)
+
+
+@app.command("info", epilog="Example: mlpzoo info mixer_b16")
+def info_(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model's name, or name.tag for certain weights.")],
+    as_json: Json = False,
+) -> None:
+    """Tell what is known of one model."""
+    with _names_are_usage():
+        info = mlpzoo.model_info(name)
+    if as_json:
+        _print_json(dataclasses.asdict(info))
+        return
+    table = Table(show_header=False)
+    _row(table, "Model", info.name)
+    _row(table, "Family", info.family)
+    _row(table, "Parameters", _millions(info.parameters))
+    _row(table, "GMACs", f"{info.gmacs:.2f}")
+    _row(table, "Input", _times(info.input_size))
+    _row(table, "Classes", str(info.num_classes))
+    _row(table, "Published top-1", f"{_percent(info.top1)} ({info.top1_source})" if info.top1 else "–")
+    _row(table, "Released weights", ", ".join(info.weights) or "none")
+    _row(table, "Licence", info.license)
+    _row(table, "Paper", info.paper)
+    _row(table, "Authors' code", info.code)
+    _print_table(table)
+
+
+@app.command(
+    epilog="Examples: mlpzoo predict --checkpoint runs/digits a.png b.png\n\n"
+    "mlpzoo predict --model mixer_b16 --top-k 3 --json *.jpg\n\n"
+    "mlpzoo predict --model mixer_b16 --checkpoint Mixer-B_16.npz photo.jpg"
+)
+def predict(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="A folder that `mlpzoo train` wrote, or a file of weights of the model named by --model."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model's name; without --checkpoint its released weights are downloaded."),
+    ] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="How many classes to show for each image.")] = 5,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Say what image files show. Files that cannot be read are named on stderr; the exit status is then 1."""
+    from mlpzoo.inference import load_classifier, predict
+
+    if checkpoint is None and model is None:
+        raise UsageError("give --checkpoint DIR_OR_FILE, or --model NAME for released weights")
+    if model is not None:
+        with _names_are_usage():
+            mlpzoo.model_info(model)
+    network, labels = load_classifier(checkpoint, model=model, device=_device(device))
+    predictions = list(predict(network, images, labels=labels, top_k=top_k))
+    for prediction in predictions:
+        if prediction.error:
+            _complain(str(prediction.error))
+    if as_json:
+        _print_json(
+            [
+                {
+                    "path": str(prediction.path),
+                    "classes": [{"label": label, "probability": p} for label, p in prediction.classes],
+                    "error": str(prediction.error) if prediction.error else None,
+                }
+                for prediction in predictions
+            ]
+        )
+    elif any(prediction.classes for prediction in predictions):
+        table = Table("Image", "Class")
+        table.add_column("Probability", justify="right")
+        for prediction in predictions:
+            for i, (label, p) in enumerate(prediction.classes):
+                last = i == len(prediction.classes) - 1
+                _row(table, "" if i else str(prediction.path), label, f"{p:.1%}", end_section=last)
+        _print_table(table)
+    if any(prediction.error for prediction in predictions):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: mlpzoo train digits --out runs/digits --seed 1")
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="What to train: digits.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write, runs/RECIPE by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed: the same one gives the same model on the CPU.")] = 0,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the data, the recipe's own by default.")
+    ] = None,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Train a model by a recipe, showing progress on stderr."""
+    from mlpzoo.train import RECIPES
+
+    if recipe not in RECIPES:
+        raise UsageError(f"unknown recipe '{recipe}': there is {', '.join(RECIPES)}")
+    options = {} if epochs is None else {"epochs": epochs}
+    result = RECIPES[recipe](out or Path("runs") / recipe, seed=seed, device=_device(device), **options)
+    if as_json:
+        _print_json({**dataclasses.asdict(result), "folder": str(result.folder)})
+        return
+    table = Table(show_header=False)
+    _row(table, "Held-out accuracy", f"{result.accuracy:.2%} ({result.correct} of {result.total})")
+    _row(table, "Training time", f"{result.seconds:.1f} s")
+    _row(table, "Written to", str(result.folder))
+    _print_table(table)
+
+
+@app.command(epilog="Example: mlpzoo compare mixer_s16 vit_s16 --sizes 224,384,512 --plot cost.png")
+def compare(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names of models.")],
+    sizes: Annotated[str, typer.Option(help="Image sides in pixels, or HEIGHTxWIDTH, with commas.")] = "224,384,512",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in a batch; figures are for one.")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed rounds; the median is shown.")] = 9,
+    plot: Annotated[Path | None, typer.Option(help="Picture to draw, such as cost.png.")] = None,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Measure parameters, operations, activation memory and time of models against image size."""
+    from mlpzoo.compare import compare, draw
+
+    where = _device(device)
+    with _names_are_usage():
+        grids = [_grid(size) for size in sizes.split(",")]
+        for name in models:
+            mlpzoo.model_info(name)
+    with Console(stderr=True).status("") as status:
+        costs = list(
+            compare(models, grids, batch_size=batch_size, device=where, repeats=repeats, progress=status.update)
+        )
+    if as_json:
+        _print_json([dataclasses.asdict(cost) for cost in costs])
+    else:
+        table = Table("Image", "Model")
+        for title in ("Parameters", "GMACs", "Activations", "Time"):
+            table.add_column(title, justify="right")
+        for i, cost in enumerate(costs):
+            figures = ("–",) * 4
+            if not cost.problem:
+                figures = (
+                    _millions(cost.parameters or 0),
+                    f"{cost.gmacs:.2f}",
+                    f"{cost.activation_mb:.1f} MB",
+                    f"{cost.ms:.1f} ms",
+                )
+            _row(table, _times(cost.img_size), cost.model, *figures, end_section=(i + 1) % len(models) == 0)
+        _print_table(table)
+    for cost in costs:
+        if cost.problem:
+            _complain(f"{cost.model} at {_times(cost.img_size)}: {cost.problem}")
+    if plot is not None:
+        draw(costs, plot, title=f"Cost of one image against image size ({where}, batch {batch_size})")
+
+
+def _grid(size: str) -> tuple[int, int]:
+    """An image size as typed: one side of a square, or HEIGHTxWIDTH."""
+    sides = size.lower().split("x")
+    if len(sides) > 2 or not all(side.strip().isdecimal() and int(side) > 0 for side in sides):
+        raise ValueError(f"'{size}' is no image size: give pixels, such as 224, or HEIGHTxWIDTH, such as 384x512")
+    return int(sides[0]), int(sides[-1])
+
+
+@contextlib.contextmanager
+def _names_are_usage() -> Iterator[None]:
+    """Within, a ValueError is about a name the user typed."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _device(name: str) -> torch.device:
+    """The device of that name, if this machine has it."""
+    try:
+        device = torch.device(name)
+        usable = device.type != "meta" and torch.zeros(1, device=device).item() == 0
+    except (RuntimeError, AssertionError, NotImplementedError):
+        usable = False
+    if not usable:
+        raise UsageError(f"cannot compute on device '{name}' here: try cpu, or cuda where PyTorch finds a GPU")
+    return device
+
+
+def _fail(message: str, status: int) -> int:
+    _complain(message)
+    return status
+
+
+def _complain(message: str) -> None:
+    """One line on stderr, whatever the message holds."""
+    print(f"mlpzoo: error: {_printable(' '.join(message.splitlines()))}", file=sys.stderr)
+
+
+def _printable(text: str) -> str:
+    """Escape what could move the cursor or cannot be encoded, as file names may hold either."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _row(table: Table, *cells: str, end_section: bool = False) -> None:
+    """Add a row of plain text: file and class names may hold what rich takes for markup."""
+    table.add_row(*(Text(_printable(cell)) for cell in cells), end_section=end_section)
+
+
+def _print_table(table: Table) -> None:
+    """Print for people, as wide as needed where no terminal limits it."""
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 1000, highlight=False)
+    console.print(table)
+
+
+def _millions(number: int) -> str:
+    return f"{number / 1e6:.1f} M"
+
+
+def _times(size: Sequence[int]) -> str:
+    return "×".join(map(str, size))
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:g} %"

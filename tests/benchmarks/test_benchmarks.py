@@ -1,0 +1,303 @@
+import csv
+import dataclasses
+import platform
+import types
+
+import pytest
+import timm
+import torch
+from timm.models.mlp_mixer import MlpMixer
+
+import mlpzoo
+from benchmarks import __main__ as cli
+from benchmarks import environment, measure, models, report
+from benchmarks.gate import LOGITS, errors
+from benchmarks.options import Options
+from benchmarks.suites import SUITES
+from benchmarks.trial import Trial
+
+RUN = ["--models", "mixer_s16", "--img-size", "64", "--batch", "1", "--pairs", "2", "--threads", "1"]
+TINY = {"embed_dim": 32, "depth": 2, "tokens_mlp_dim": 16, "channels_mlp_dim": 128}
+
+
+@pytest.fixture(autouse=True)
+def _same_threads():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """A Mixer of 32 channels and 2 blocks goes by every name, and timm builds the same."""
+
+    def model_options(name, img_size):
+        options, image = full_size(name, img_size)
+        return {**options, **TINY}, image
+
+    def create_model(name, *, depth, tokens_mlp_dim, channels_mlp_dim, **options):
+        return MlpMixer(num_blocks=depth, **options)
+
+    full_size = models.model_options
+    monkeypatch.setattr(models, "model_options", model_options)
+    monkeypatch.setattr(models, "timm", types.SimpleNamespace(create_model=create_model))
+    monkeypatch.setattr(measure.GemmProbe, "SIDES", {"cpu": 128})
+
+
+def test_ratios_are_taken_pair_by_pair():
+    ours = [1.0, 2.0, 4.0, 1.0, 10.0]
+    peer = [1.5, 3.0, 6.0, 1.2, 30.0]
+    assert measure.paired(peer, ours) == pytest.approx((1.5, 1.5, 1.5))
+    # The ratio of the medians, 8 / 3, is none of these.
+    assert measure.paired([2.0, 9.0, 8.0], [1.0, 3.0, 8.0]) == pytest.approx((1.5, 2.0, 2.5))
+
+
+def test_quartiles_are_interpolated():
+    assert measure.quartiles([4.0, 1.0, 3.0, 2.0]) == pytest.approx((1.75, 2.5, 3.25))
+
+
+def test_runners_go_in_turn_and_warm_ups_are_not_recorded(monkeypatch):
+    calls = []
+
+    class Runner:
+        def __init__(self, name):
+            self.name = name
+
+        def step(self):
+            calls.append(self.name)
+
+        def reset(self):
+            calls.append(f"reset {self.name}")
+
+    def number_of_calls(step):
+        step()
+        return float(len(calls))
+
+    monkeypatch.setitem(measure.SECONDS, "cpu", number_of_calls)
+    times = measure.time_in_turn({"a": Runner("a"), "g": Runner("g")}, "cpu", warmups=2, pairs=3)
+    assert calls == ["a", "reset a", "g", "reset g"] * 5
+    assert times == {"a": [9.0, 13.0, 17.0], "g": [11.0, 15.0, 19.0]}
+
+
+def test_csv_has_one_header_and_refuses_other_columns(tmp_path):
+    path = tmp_path / "new" / "results.csv"
+    report.check_appendable(path)
+    report.append_csv(path, [{"model": "a", "images_per_s": 123.456789, "peak_mem_mb": None}])
+    report.check_appendable(path)
+    report.append_csv(path, [{"model": "b", "note": "skipped: out of memory"}])
+    lines = path.read_text().splitlines()
+    assert lines[0] == ",".join(report.COLUMNS)
+    rows = list(csv.DictReader(lines))
+    assert [row["model"] for row in rows] == ["a", "b"]
+    assert rows[0]["images_per_s"] == "123.457"
+    assert rows[0]["peak_mem_mb"] == ""
+    with pytest.raises(ValueError, match="fields not in fieldnames"):
+        report.append_csv(path, [{"speed": 1}])
+    path.write_text("model,speed\n")
+    with pytest.raises(ValueError, match="other columns"):
+        report.check_appendable(path)
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_run(suite, tmp_path, capsys, tiny):
+    out = tmp_path / "results.csv"
+    assert cli.main(["--suite", suite, *RUN, "--out", str(out)]) == 0
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [row["contender"] for row in rows] == ["ours", "timm-nchw", "timm-nhwc", "reference"]
+    for row in rows:
+        assert row["suite"] == suite
+        assert (row["model"], row["dtype"], row["batch"], row["img_size"]) == ("mixer_s16", "fp32", "1", "64")
+        assert float(row["ms_q1"]) <= float(row["ms_median"]) <= float(row["ms_q3"])
+        assert float(row["images_per_s"]) == pytest.approx(1e3 / float(row["ms_median"]), rel=1e-4)
+        assert (row["ratio_median"] == "") == (row["contender"] == "ours")
+        assert str(tmp_path) not in str(row)
+        assert row["peak_mem_mb"] == row["note"] == ""
+    table = capsys.readouterr().out
+    assert "timm-nhwc" in table
+    assert "images/s" not in table, "absolute speeds of a CPU are not for people"
+
+
+def wrong_logits(name, ours, options):
+    contender = models.timm_nchw(name, ours, options)
+    contender.model.head.bias = torch.nn.Parameter(contender.model.head.bias + 1e-3)
+    return contender
+
+
+def wrong_activation(name, ours, options):
+    contender = models.timm_nchw(name, ours, options)
+    for block in contender.model.blocks:
+        block.mlp_tokens.act = torch.nn.GELU()
+    return contender
+
+
+def wrong_gradient(name, ours, options):
+    contender = models.timm_nchw(name, ours, options)
+    contender.model.head.register_full_backward_hook(lambda module, given, taken: (1.001 * given[0],))
+    return contender
+
+
+@pytest.mark.parametrize(
+    ("suite", "builder", "wrong"),
+    [
+        pytest.param("infer", wrong_logits, "logits", id="bias"),
+        pytest.param("infer", wrong_activation, "logits", id="erf-gelu"),
+        pytest.param("train", wrong_gradient, "gradients", id="gradient"),
+    ],
+)
+def test_a_wrong_peer_shows_no_speed(suite, builder, wrong, monkeypatch, tmp_path, capsys, tiny):
+    monkeypatch.setitem(models.PEERS, "timm-nchw", builder)
+    out = tmp_path / "results.csv"
+    assert cli.main(["--suite", suite, *RUN, "--out", str(out)]) == 1
+    assert not out.exists()
+    printed = capsys.readouterr()
+    assert f"RED: mixer_s16: timm-nchw does not compute what ours does: in float64 its {wrong} differ" in printed.err
+    assert "time / ours" not in printed.out
+
+
+def test_an_inexact_contender_shows_no_speed(monkeypatch, tmp_path, capsys, tiny):
+    def noisy(name, ours, options):
+        contender = models.timm_nchw(name, ours, options)
+
+        def add_noise(module, args, logits):
+            return logits + 1e-3 * torch.ones_like(logits) if logits.dtype == torch.float32 else None
+
+        contender.model.register_forward_hook(add_noise)
+        return contender
+
+    monkeypatch.setitem(models.PEERS, "timm-nchw", noisy)
+    out = tmp_path / "results.csv"
+    assert cli.main([*RUN, "--out", str(out)]) == 1
+    assert not out.exists()
+    assert "RED: mixer_s16 fp32 eager batch 1: timm-nchw is not exact enough" in capsys.readouterr().err
+
+
+def test_a_missing_gradient_is_an_infinite_error():
+    contender = models.Contender(model=torch.nn.Linear(2, 2))
+    trial = Trial(contender, device="cpu", dtype=torch.float32, train=True)
+    logits = {LOGITS: torch.ones(2, 10)}
+    assert errors(logits, {**logits, "head.bias": torch.ones(10)}, trial) == {"gradients": float("inf")}
+
+
+def test_memory_too_small_for_a_peer_is_a_note(monkeypatch, tmp_path, tiny):
+    feed = Trial.feed
+
+    def feed_unless_channels_last(self, images, gradient):
+        if self.layout == torch.channels_last and self.module.head.weight.dtype == torch.float32:
+            raise torch.OutOfMemoryError("no room")
+        feed(self, images, gradient)
+
+    monkeypatch.setattr(Trial, "feed", feed_unless_channels_last)
+    out = tmp_path / "results.csv"
+    assert cli.main([*RUN, "--out", str(out)]) == 0
+    rows = {row["contender"]: row for row in csv.DictReader(out.read_text().splitlines())}
+    assert rows["timm-nhwc"]["note"] == "skipped: out of memory"
+    assert rows["timm-nhwc"]["ms_median"] == ""
+    assert rows["timm-nchw"]["note"] == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--models", "mixer_b61"], "no model matches 'mixer_b61'; the nearest: mixer_b16", id="model"),
+        pytest.param(["--models", "mixer_b16", "--img-size", "30"], "does not divide into patches", id="size"),
+        pytest.param(["--models", "mixer_b16", "--batch", "0"], "'0' is not a whole number of 1 or more", id="batch"),
+        pytest.param(["--models", "mixer_b16", "--pairs", "1"], "quartiles need two values", id="pairs"),
+        pytest.param(["--models", "mixer_b16", "--suite", "fly"], "invalid choice: 'fly'", id="suite"),
+        pytest.param([], "the following arguments are required: --models", id="nothing"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_no_cuda_is_one_line_and_exit_code_2(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--models", "mixer_b16", "--device", "cuda"])
+    assert stopped.value.code == 2
+    assert "sees no CUDA device" in capsys.readouterr().err
+
+
+def test_dry_run_measures_nothing_and_spells_out_the_defaults(monkeypatch, capsys):
+    monkeypatch.setitem(SUITES, "infer", None)
+    assert cli.main(["--models", "mixer_s*", "--dry-run", "--threads", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "--suite infer --models mixer_s32 mixer_s16 --device cpu --batch 1 8 --dtype fp32 --pairs 15" in printed
+    assert "results go to infer-cpu.csv" in printed
+
+
+def test_trials_are_kept_only_where_the_user_says(tmp_path):
+    parser = cli.build_parser()
+    trial = cli.resolve(parser.parse_args(RUN))
+    assert cli.output_file(trial, None) is None
+    assert cli.output_file(trial, tmp_path / "a.csv") == tmp_path / "a.csv"
+    assert cli.output_file(dataclasses.replace(trial, pairs=15), None).name == "infer-cpu.csv"
+
+
+def test_the_recorded_command_asks_for_the_same_run():
+    parser = cli.build_parser()
+    options = cli.resolve(parser.parse_args([*RUN, "--compile", "--dtype", "bf16", "--peers", "reference"]))
+    assert isinstance(options, Options)
+    again = cli.resolve(parser.parse_args(options.command().split()[3:]))
+    assert again == options
+
+
+def test_training_counts_three_times_the_operations_but_for_the_images_gradient():
+    options, image = models.model_options("mixer_s32", None)
+    forward = models.count_flops("mixer_s32", options, image, train=False)
+    both = models.count_flops("mixer_s32", options, image, train=True)
+    stem = 2 * 49 * 512 * 3 * 32 * 32
+    assert forward == pytest.approx(2.0e9, rel=0.05)
+    assert both == 3 * forward - stem
+
+
+@pytest.mark.parametrize("name", models.TWINS)
+def test_a_twin_takes_all_our_weights(name):
+    twin = models.TWINS[name]
+    assert timm.is_model(twin.name)
+    if name not in mlpzoo.list_models():
+        pytest.skip(f"the zoo has no {name} yet")
+    options, _ = models.model_options(name, None)
+    with torch.device("meta"):
+        ours = mlpzoo.create_model(name, **options)
+        peer = models.timm_nchw(name, ours, options)
+    assert {peer.rename(key) for key, _ in ours.named_parameters()} == {key for key, _ in peer.model.named_parameters()}
+
+
+def test_a_model_without_a_twin_has_only_its_reference():
+    assert models.peers_of("mixer_h14", tuple(models.PEERS)) == ["reference"]
+
+
+def test_environment_names_no_host_and_no_path():
+    described = environment.describe("cpu")
+    assert not set(described) - set(report.COLUMNS)
+    for value in map(str, described.values()):
+        assert str(environment.ROOT) not in value
+        assert not platform.node() or platform.node() not in value
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_table_without_rich(device, monkeypatch, capsys):
+    monkeypatch.setattr(report, "Console", None)
+    common = {"model": "mixer_b16", "dtype": "bf16", "compiled": 1, "batch": 64, "gemm_share": 0.5, "tflops": 300.0}
+    common |= {"images_per_s": 12345.6, "ms_median": 5.2, "peak_mem_mb": 900.0}
+    ratio = {"ratio_median": 1.25, "ratio_q1": 1.2, "ratio_q3": 1.3}
+    skipped = {"model": "mixer_b16", "dtype": "bf16", "compiled": 1, "batch": 1024, "contender": "ours"}
+    report.print_table(
+        [
+            {**common, "contender": "ours"},
+            {**common, **ratio, "contender": "reference"},
+            {**skipped, "note": "skipped: out of memory"},
+        ],
+        device,
+    )
+    heading, ours, reference, last = capsys.readouterr().out.splitlines()
+    assert ours.split()[:5] == ["mixer_b16", "bf16", "compiled", "64", "ours"]
+    assert reference.split()[4:8] == ["reference", "1.25", "1.200–1.300", "0.50"]
+    assert last.endswith("skipped: out of memory")
+    assert ("images/s" in heading) == ("1.235e+04" in ours) == (device == "cuda")
