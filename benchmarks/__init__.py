@@ -1,0 +1,1 @@
+"""Speed of the zoo beside its peers: `python -m benchmarks`, from the repository root."""

@@ -1,0 +1,161 @@
+"""What is timed: our model and its peers, all with the same weights."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import timm
+import torch
+from timm.layers import get_act_layer
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import mlpzoo
+
+OURS = "ours"
+NO_NOISE = {"drop_rate": 0.0, "proj_drop_rate": 0.0, "drop_path_rate": 0.0}
+"""Random drops are off, so that a training step has one right answer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Twin:
+    """timm's model of one of ours.
+
+    Attributes:
+        name: timm's name.
+        renames: regular expressions and replacements, applied in order, that turn our parameter names into timm's.
+    """
+
+    name: str
+    renames: tuple[tuple[str, str], ...] = ()
+
+    def rename(self, name: str) -> str:
+        """timm's name of our parameter."""
+        for pattern, replacement in self.renames:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+
+VIT_RENAMES = ((r"^stem\.", "patch_embed."),)
+
+TWINS: dict[str, Twin] = {
+    **{f"mixer_{variant}": Twin(f"mixer_{variant}_224") for variant in ("s32", "s16", "b32", "b16", "l32", "l16")},
+    **{f"resmlp_s{depth}": Twin(f"resmlp_{depth}_224") for depth in (12, 24, 36)},
+    "vit_ti16": Twin("vit_tiny_patch16_224", VIT_RENAMES),
+    "vit_s32": Twin("vit_small_patch32_224", VIT_RENAMES),
+    "vit_s16": Twin("vit_small_patch16_224", VIT_RENAMES),
+    "vit_b32": Twin("vit_base_patch32_224", VIT_RENAMES),
+    "vit_b16": Twin("vit_base_patch16_224", VIT_RENAMES),
+    "vit_l32": Twin("vit_large_patch32_224", VIT_RENAMES),
+    "vit_l16": Twin("vit_large_patch16_224", VIT_RENAMES),
+}
+"""Models of timm's that compute what ours do. An entry counts once the zoo lists a model of its name."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A model that takes part.
+
+    Attributes:
+        model: the network, in float32 on the CPU; its weights may be the very tensors of another contender's.
+        rename: from our parameter names to its own.
+        channels_last: whether its weights and images are laid out channels-last.
+    """
+
+    model: nn.Module
+    rename: Callable[[str], str] = str
+    channels_last: bool = False
+
+
+Builder = Callable[[str, nn.Module, Mapping[str, Any]], Contender]
+
+
+def reference(name: str, ours: nn.Module, options: Mapping[str, Any]) -> Contender:
+    """Our own network on the plain implementations of its ops."""
+    model = mlpzoo.create_model(name, impl="reference", device="meta", **options)
+    model.load_state_dict(ours.state_dict(), assign=True)
+    return Contender(model=model)
+
+
+def timm_nchw(name: str, ours: nn.Module, options: Mapping[str, Any]) -> Contender:
+    """timm's network, told to use our activation (it builds Mixer with the erf GELU, its authors with the tanh one)."""
+    twin = TWINS[name]
+    with torch.device("meta"):
+        model = timm.create_model(
+            twin.name, act_layer=get_act_layer(ours.config.act_layer), num_classes=ours.num_classes, **options
+        )
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    weights = {twin.rename(key): value for key, value in ours.state_dict().items()}
+    # Some vectors of ours have leading axes of size 1 in timm. What does not fit at all is left for the strict load.
+    weights = {key: _shaped_like(value, shapes.get(key)) for key, value in weights.items()}
+    model.load_state_dict(weights, assign=True)
+    return Contender(model=model, rename=twin.rename)
+
+
+def timm_nhwc(name: str, ours: nn.Module, options: Mapping[str, Any]) -> Contender:
+    """The same in channels-last, the layout timm's own benchmarks find faster."""
+    return dataclasses.replace(timm_nchw(name, ours, options), channels_last=True)
+
+
+PEERS: dict[str, Builder] = {"timm-nchw": timm_nchw, "timm-nhwc": timm_nhwc, "reference": reference}
+
+
+def peers_of(name: str, wanted: tuple[str, ...]) -> list[str]:
+    """The peers that a model has, of those wanted."""
+    return [peer for peer in wanted if name in TWINS or not peer.startswith("timm-")]
+
+
+def model_options(name: str, img_size: int | None) -> tuple[dict[str, Any], tuple[int, int, int]]:
+    """Options for `create_model`, and the shape of an image.
+
+    Raises:
+        ValueError: when the model cannot take images of that size.
+    """
+    probe = mlpzoo.create_model(name, device="meta")
+    channels, height, width = probe.pretrained_cfg["input_size"]
+    if img_size is None:
+        return dict(NO_NOISE), (channels, height, width)
+    options = {**NO_NOISE, "img_size": img_size} if hasattr(probe.config, "img_size") else dict(NO_NOISE)
+    mlpzoo.create_model(name, device="meta", **options)
+    return options, (channels, img_size, img_size)
+
+
+def build(name: str, options: Mapping[str, Any], peers: tuple[str, ...]) -> dict[str, Contender]:
+    """Our model and its peers with the same random weights, ours first."""
+    torch.manual_seed(0)
+    ours = mlpzoo.create_model(name, **options)
+    _disturb(ours)
+    contenders = {OURS: Contender(model=ours)}
+    for peer in peers_of(name, peers):
+        contenders[peer] = PEERS[peer](name, ours, options)
+    return contenders
+
+
+def count_flops(name: str, options: Mapping[str, Any], image: tuple[int, int, int], train: bool) -> int:
+    """Floating-point operations of one image, forward or forward and backward, as PyTorch's counter sees them.
+
+    An op the counter does not know counts as nothing, and either implementation may have such ops: the larger of
+    the two counts is taken.
+    """
+    counts = []
+    for impl in ("auto", "reference"):
+        model = mlpzoo.create_model(name, impl=impl, device="meta", **options)
+        with torch.set_grad_enabled(train), FlopCounterMode(display=False) as counter:
+            logits = model(torch.empty(1, *image, device="meta"))
+            if train:
+                logits.backward(torch.empty_like(logits))
+        counts.append(counter.get_total_flops())
+    return max(counts)
+
+
+def _disturb(model: nn.Module) -> None:
+    """Move every parameter a little: fresh heads and biases are zero, and zeros would hide a wrong network."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
+            parameter.add_(torch.randn_like(parameter), alpha=0.1 * fan_in**-0.5)
+
+
+def _shaped_like(value: Tensor, shape: torch.Size | None) -> Tensor:
+    return value.reshape(shape) if shape is not None and shape.numel() == value.numel() else value
