@@ -31,7 +31,8 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     names: dict[str, object] = {"torch": torch}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
-    assert [tuple(y.shape) for y in names["maps"]] == [(1, 64, 80, 64), (1, 128, 40, 32), (1, 320, 20, 16), (1, 512, 10, 8)]
+    expected = [(1, 64, 80, 64), (1, 128, 40, 32), (1, 320, 20, 16), (1, 512, 10, 8)]
+    assert [tuple(y.shape) for y in names["maps"]] == expected
 
 
 def test_contributing_is_short():

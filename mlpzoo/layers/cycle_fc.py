@@ -24,7 +24,7 @@ SAMPLINGS = ("cycle", "random", "dilated", "dense")
 class CycleFC(nn.Module):
     """Channel i of the input is read at offset (i + k // 2) mod k − k // 2 along one axis, zero outside, then mixed.
 
-    The cost is that of a 1×1 convolution, the reach that of a 1×k one (CycleMLP, arXiv:2107.10224, section 3.1).
+    The cost is that of a 1×1 convolution, the reach that of a 1×k one (CycleMLP, arXiv:2107.10224).
 
     Source: `CycleFC` of ShoufaChen/CycleMLP, `cycle_mlp.py` at 4e062a0. Its `offset` buffer is not kept: the offsets
     are computed where they are needed.

@@ -84,7 +84,7 @@ class WeightedPermuteMLP(nn.Module):
     """Three linear layers, over lines along the height, lines along the width, and channels; weighed and projected.
 
     A line holds the positions along one axis with the channels of one of the segments that the channels are cut into
-    (ViP, arXiv:2106.12368, section 3.2).
+    (ViP, arXiv:2106.12368).
 
     Source: `WeightedPermuteMLP` of houqb/VisionPermutator, `models/vip.py` at 2cab2ce. What differs: height and width
     may have segments of their own, so that the map need not be square.

@@ -54,7 +54,7 @@ class Family:
         model: the class, built as `model(config, device=, dtype=)`.
         variants: name to config.
         weights: `name.tag` to released file; a variant's first is its default.
-        data: entries of timm's data config for every variant; what is known of a released file goes before them.
+        data: entries of timm's data config for every variant; those of a released file have precedence.
     """
 
     name: str

@@ -150,9 +150,10 @@ class PyramidBackbone(Backbone):
         )
 
     def reset_parameters(self) -> None:
-        """The draw that timm's vision transformers began: linear maps of every kind normal with deviation 0.02.
+        """Draw as the authors of CycleMLP (`cls_init_weights`) and ViP (`_init_weights`) do.
 
-        Their biases are zero. Convolutions and norms are drawn as PyTorch draws them.
+        Linear maps of every kind are normal with deviation 0.02 and have zero biases; convolutions and norms start as
+        PyTorch starts them.
         """
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.LayerNorm):

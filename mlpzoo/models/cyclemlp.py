@@ -22,7 +22,6 @@ class CycleMlpConfig(PyramidConfig):
     """Settings of a CycleMLP.
 
     Attributes:
-        mlp_ratios: hidden units of each stage's MLPs for every channel.
         patch_size: side of the stem's patches in pixels; they overlap where it exceeds `patch_stride`.
         patch_stride: pixels from one patch to the next.
         step_size: step size of the Cycle FCs, odd.
@@ -79,7 +78,7 @@ class CycleNet(PyramidBackbone):
         )
 
 
-# The authors' code, `CycleMLP_B1` to `CycleMLP_B5`; table 9 of the paper.
+# Sizes are those of `CycleMLP_B1` to `CycleMLP_B5` in the authors' code.
 DIMS = (64, 128, 320, 512)
 
 DATA: dict[str, Any] = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD, "pool_size": (7, 7)}

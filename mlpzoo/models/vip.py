@@ -26,7 +26,6 @@ class VipConfig(PyramidConfig):
     """Settings of a Vision Permutator.
 
     Attributes:
-        mlp_ratios: hidden units of each stage's MLPs for every channel.
         img_size: image height and width in pixels, an int if square. Weights keep their shape at every size, but they
             know positions by number: those trained at one size must be fine-tuned at another.
         patch_size: side of a patch in pixels.
@@ -44,6 +43,7 @@ class VipConfig(PyramidConfig):
         self._require("patch_size", self.patch_size >= 1, "1 or more")
         self._require_for_each_stage("strides")
         self._require("strides", self.strides[0] == 1, "1 for the first stage")
+        self._require("img_size", len(to_2tuple(self.img_size)) == 2, "a size or a (height, width), in pixels")
         height, width = to_2tuple(self.img_size)
         sides = self.working_sides()
         if height not in sides or width not in sides:

@@ -4,13 +4,14 @@ from mlpzoo.ops.attention import attention
 from mlpzoo.ops.axis_linear import axis_linear
 from mlpzoo.ops.cycle_fc import cycle_fc
 from mlpzoo.ops.resize import resize_input_tokens, resize_output_tokens
-from mlpzoo.ops.reweight import reweighted_sum
+from mlpzoo.ops.reweight import mean_of_sum, reweighted_sum
 from mlpzoo.ops.token_linear import token_linear
 
 __all__ = [
     "attention",
     "axis_linear",
     "cycle_fc",
+    "mean_of_sum",
     "resize_input_tokens",
     "resize_output_tokens",
     "reweighted_sum",

@@ -1,4 +1,4 @@
-"""The height and width branches of ViP's Permute-MLP (arXiv:2106.12368, section 3.2).
+"""The height and width branches of ViP's Permute-MLP (arXiv:2106.12368).
 
 The channels are cut into as many segments as the axis is long, so that a line of one segment has again as many numbers
 as there are channels: S × L = C. One linear map of C×C then mixes positions of the line and channels of the segment.

@@ -1,4 +1,4 @@
-"""Cycle FC (CycleMLP, arXiv:2107.10224, section 3): each input channel reads another pixel, then one linear map.
+"""Cycle FC (CycleMLP, arXiv:2107.10224): each input channel reads another pixel, then one linear map.
 
 Shape suffixes: B batch, H × W positions, C channels in, O channels out, G channels in of one group.
 """

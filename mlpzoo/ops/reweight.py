@@ -1,11 +1,33 @@
-"""The weighted sum of three branches that CycleMLP and ViP end their spatial mixing with.
+"""The weighted sum of three branches that CycleMLP and ViP end their spatial mixing with, and what it is decided by.
 
 Shape suffixes: B batch, H × W positions, C channels, K the three branches.
 """
 
 import torch
-from einops import rearrange
+from einops import rearrange, reduce
 from torch import Tensor
+
+
+def mean_of_sum_reference(h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor) -> Tensor:
+    """The same mean as `mean_of_sum`, as the papers write it."""
+    return reduce(h_BHWC + w_BHWC + c_BHWC, "b h w c -> b c", "mean")
+
+
+def mean_of_sum(h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor, impl: str = "auto") -> Tensor:
+    """Add three branches and average over all positions; as a sum of means, which writes no map.
+
+    Args:
+        h_BHWC: first branch, `(batch, height, width, channels)`.
+        w_BHWC: second branch.
+        c_BHWC: third branch.
+        impl: `"auto"` (the fastest known here) or `"reference"`.
+
+    Returns:
+        `(batch, channels)`.
+    """
+    if impl == "reference" and not torch.jit.is_scripting():
+        return mean_of_sum_reference(h_BHWC, w_BHWC, c_BHWC)
+    return h_BHWC.mean((1, 2)) + w_BHWC.mean((1, 2)) + c_BHWC.mean((1, 2))
 
 
 def reweighted_sum_reference(h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor, logits: Tensor) -> Tensor:

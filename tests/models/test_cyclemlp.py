@@ -1,5 +1,6 @@
 import pytest
 import torch
+from models.twins import assert_twins_agree
 from torch import nn
 
 import mlpzoo
@@ -89,13 +90,7 @@ def test_any_image_size(size):
 
 
 def test_agrees_with_its_reference():
-    fast, reference = create(), create(impl="reference")
-    reference.load_state_dict(fast.state_dict())
-    x = image(50, 70)
-    expected = reference(x)
-    torch.testing.assert_close(fast(x), expected)
-    with torch.inference_mode():
-        torch.testing.assert_close(fast(x), expected)
+    assert_twins_agree(create, image(50, 70))
 
 
 def test_image_channels_and_patches():

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from models.twins import assert_twins_agree
 from torch import nn
 
 import mlpzoo
@@ -85,13 +86,7 @@ def test_features():
 
 
 def test_agrees_with_its_reference():
-    fast, reference = create(), create(impl="reference")
-    reference.load_state_dict(fast.state_dict())
-    x = image(112, 112)
-    expected = reference(x)
-    torch.testing.assert_close(fast(x), expected)
-    with torch.inference_mode():
-        torch.testing.assert_close(fast(x), expected)
+    assert_twins_agree(create, image(112, 112))
 
 
 @pytest.mark.parametrize("size", [56, (56, 112), (28, 14)], ids=str)
