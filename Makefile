@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/digits
 TIMM_TESTS := .timm-tests
+# One worker a core, up to what fits in memory; each computes on one thread.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all test-timm check table clean
@@ -34,15 +36,14 @@ clean-demo: ## forget the demo's run
 	rm -rf $(RUN)
 
 test: $(VENV)/.dev ## the default tests, under 6 minutes on two cores
-	$(BIN)/python -m pytest -m 'not slow and not gpu' $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not gpu' $(PYTEST_ARGS)
 
 test-all: $(VENV)/.dev ## every test this machine can run
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 # timm ships its own tests in its source distribution only.
 $(TIMM_TESTS)/pyproject.toml: $(VENV)/.dev
 	rm -rf $(TIMM_TESTS) && mkdir $(TIMM_TESTS)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check pytest-xdist
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary timm -d $(TIMM_TESTS) \
 		timm==$$($(BIN)/python -c 'import timm; print(timm.__version__)')
 	tar -xzf $(TIMM_TESTS)/timm-*.tar.gz -C $(TIMM_TESTS) --strip-components 1

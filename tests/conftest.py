@@ -1,7 +1,13 @@
 """What every test shares: quiet deprecations we cannot act on, a fixed seed, and poisoned fresh memory for op tests."""
 
+import os
+
 import pytest
 import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The workers share the cores: threads of their own would only wait for one another.
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -49,7 +49,7 @@ class CycleFC(nn.Module):
 
     Raises:
         ValueError: for an even step, a step on both axes, channels that do not divide by `groups`, a stride, a
-            padding, or an unknown sampling.
+            padding, an unknown sampling, or a dilation below 1 where it counts.
 
     Shape:
         `(batch, in_channels, height, width)` to `(batch, out_channels, height, width)`. In the memory format
@@ -88,6 +88,8 @@ class CycleFC(nn.Module):
             raise ValueError(f"CycleFC takes stride 1 and padding 0 alone, got {stride} and {padding}")
         if sampling not in SAMPLINGS:
             raise ValueError(f"unknown sampling '{sampling}': choose one of {', '.join(map(repr, SAMPLINGS))}")
+        if sampling == "dilated" and dilation < 1:
+            raise ValueError(f"dilation must be 1 or more, got {dilation}")
         self.axis = 1 if self.kernel_size[0] > 1 else 2
         self.dilation = dilation if sampling == "dilated" else 1
         self.groups = groups

@@ -110,6 +110,11 @@ def test_unknown_sampling():
         CycleFC(4, 4, (1, 3), sampling="sparse")
 
 
+def test_dilation_below_one():
+    with pytest.raises(ValueError, match="dilation must be 1 or more, got 0"):
+        CycleFC(4, 4, (1, 3), dilation=0, sampling="dilated")
+
+
 def test_it_says_what_it_is():
     assert "6, 4, kernel_size=(1, 3), groups=2" in repr(CycleFC(6, 4, (1, 3), groups=2))
 
