@@ -5,6 +5,9 @@ import os
 import pytest
 import torch
 
+# Otherwise PyTorch gives each warning once a process, and which test meets it depends on their order.
+torch.set_warn_always(True)
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The workers share the cores: threads of their own would only wait for one another.
     torch.set_num_threads(1)
