@@ -91,6 +91,11 @@ class Backbone(nn.Module):
     """Name of the family, the key of its entry in `mlpzoo.models.FAMILIES`."""
     global_pools: ClassVar[tuple[str, ...]] = ("avg", "")
     """The values of `global_pool` that this family takes."""
+    feature_stack: ClassVar[str] = ""
+    """Name of the sequence of parts whose outputs `forward_intermediates` gives: blocks or stages."""
+    feature_formats: ClassVar[tuple[str, ...]] = ()
+    """The values of `output_fmt` that `forward_intermediates` takes."""
+    norm: nn.Module
     checkpoint_loader: ClassVar[Callable[[nn.Module, str], Any] | None] = None
     """Set by `mlpzoo.weights`, which this room must not import: reads a released file into a model."""
     __jit_ignored_attributes__: ClassVar[list[str]] = ["config"]
@@ -131,6 +136,83 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """An image batch `(batch, in_chans, height, width)` to logits `(batch, num_classes)`."""
         return self.forward_head(self.forward_features(x))
+
+    def embed(self, x_BIHW: Tensor) -> Tensor:
+        """An image batch to what enters the first part of the feature stack."""
+        raise NotImplementedError
+
+    def run_part(self, part: nn.Module, x: Tensor) -> Tensor:
+        """One part of the feature stack."""
+        return part(x)
+
+    def as_feature(self, x: Tensor, index: int, norm: bool, output_fmt: str) -> Tensor:
+        """What leaves a part of the feature stack, in the format and with the norm asked for."""
+        raise NotImplementedError
+
+    def finish(self, x: Tensor, index: int) -> Tensor:
+        """What leaves the last part run, as `forward_features` gives it."""
+        return self.norm(x)
+
+    @torch.jit.ignore
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Features after chosen parts of the network: blocks of a columnar one, stages of a pyramid.
+
+        Args:
+            x: image batch, `(batch, in_chans, height, width)`.
+            indices: the last n parts for an int, all for None, else the parts listed; negative counts from the end.
+            norm: whether to apply the final norm: to each of a columnar network, to the last of a pyramid.
+            stop_early: whether to stop after the last part asked for.
+            output_fmt: `"NCHW"`; or `"NLC"` for the tokens of a columnar network, `"NHWC"` for the maps of a pyramid.
+            intermediates_only: whether to leave out the final features.
+
+        Returns:
+            The list of features, preceded by what `forward_features` gives (or, stopped early, by what left the last
+            part run) unless `intermediates_only`.
+
+        Raises:
+            ValueError: for an index out of range or an unknown `output_fmt`.
+        """
+        if output_fmt not in self.feature_formats:
+            raise ValueError(
+                f"unknown output_fmt '{output_fmt}': choose {' or '.join(map(repr, self.feature_formats))}"
+            )
+        parts = self.get_submodule(self.feature_stack)
+        assert isinstance(parts, nn.Sequential)
+        taken = take_indices(len(parts), indices)
+        features: dict[int, Tensor] = {}
+        last = max(taken) if stop_early else len(parts) - 1
+        x = self.embed(x)
+        for i, part in enumerate(parts[: last + 1]):
+            x = self.run_part(part, x)
+            if i in taken:
+                features[i] = self.as_feature(x, i, norm, output_fmt)
+        intermediates = [features[i] for i in taken]
+        return intermediates if intermediates_only else (self.finish(x, last), intermediates)
+
+    @torch.jit.ignore
+    def prune_intermediate_layers(
+        self, indices: int | Sequence[int] | None = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop what comes after the last part asked for, and if told so the norm and the head; return the indices."""
+        parts = self.get_submodule(self.feature_stack)
+        assert isinstance(parts, nn.Sequential)
+        taken = take_indices(len(parts), indices)
+        setattr(self, self.feature_stack, parts[: max(taken) + 1])
+        if prune_norm:
+            self.norm = nn.Identity()
+        if prune_head:
+            self.pre_logits = nn.Identity()
+            self.head_hidden_size = self.num_features
+            self.reset_classifier(0, "")
+        return taken
 
     @torch.jit.ignore
     def get_classifier(self) -> nn.Module:

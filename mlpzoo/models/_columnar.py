@@ -5,7 +5,7 @@ C channels of a token.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +14,7 @@ from timm.models import checkpoint, checkpoint_seq
 from torch import Tensor, nn
 
 from mlpzoo.layers import PatchEmbed
-from mlpzoo.models._base import Backbone, BackboneConfig, LayerwisePattern, take_indices
+from mlpzoo.models._base import Backbone, BackboneConfig, LayerwisePattern
 from mlpzoo.ops.resize import Grid
 
 
@@ -57,6 +57,8 @@ class ColumnarBackbone(Backbone):
     """
 
     config: ColumnarConfig
+    feature_stack = "blocks"
+    feature_formats = ("NCHW", "NLC")
     token_weight: ClassVar[str] = ""
     """Name of a weight whose last axis is the tokens of the grid; empty where no weight is bound to a grid."""
 
@@ -113,67 +115,14 @@ class ColumnarBackbone(Backbone):
             x_BTC = self.blocks(x_BTC)
         return self.norm(x_BTC)
 
-    @torch.jit.ignore
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | Sequence[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Features after chosen blocks.
+    def run_part(self, part: nn.Module, x: Tensor) -> Tensor:
+        """One block, recomputed in the backward pass if so set."""
+        return checkpoint(part, x) if self.grad_checkpointing else part(x)
 
-        Args:
-            x: image batch, `(B, I, H, W)`.
-            indices: the last n blocks for an int, all for None, else the blocks listed; negative counts from the end.
-            norm: whether to apply the final norm to each.
-            stop_early: whether to stop after the last block asked for.
-            output_fmt: `"NCHW"` for maps, or `"NLC"` for tokens without the prefix ones.
-            intermediates_only: whether to leave out the final features.
-
-        Returns:
-            The list of features, preceded by what `forward_features` gives (or, stopped early, by the normalized
-            tokens of the last block run) unless `intermediates_only`.
-
-        Raises:
-            ValueError: for an index out of range or an unknown `output_fmt`.
-        """
-        if output_fmt not in ("NCHW", "NLC"):
-            raise ValueError(f"unknown output_fmt '{output_fmt}': choose 'NCHW' or 'NLC'")
-        taken = take_indices(len(self.blocks), indices)
-        blocks = self.blocks[: max(taken) + 1] if stop_early else self.blocks
-        features: dict[int, Tensor] = {}
-        x_BTC = self.embed(x)
-        for i, block in enumerate(blocks):
-            x_BTC = checkpoint(block, x_BTC) if self.grad_checkpointing else block(x_BTC)
-            if i in taken:
-                y_BTC = self.norm(x_BTC) if norm else x_BTC
-                y_BTC = y_BTC[:, self.num_prefix_tokens :]
-                if output_fmt == "NCHW":
-                    y_BTC = y_BTC.transpose(1, 2).unflatten(2, self.stem.grid_size).contiguous()
-                features[i] = y_BTC
-        intermediates = [features[i] for i in taken]
-        return intermediates if intermediates_only else (self.norm(x_BTC), intermediates)
-
-    @torch.jit.ignore
-    def prune_intermediate_layers(
-        self,
-        indices: int | Sequence[int] | None = 1,
-        prune_norm: bool = False,
-        prune_head: bool = True,
-    ) -> list[int]:
-        """Drop the blocks after the last one asked for, and if told so the norm and the head; return the indices."""
-        taken = take_indices(len(self.blocks), indices)
-        self.blocks = self.blocks[: max(taken) + 1]
-        if prune_norm:
-            self.norm = nn.Identity()
-        if prune_head:
-            self.pre_logits = nn.Identity()
-            self.head_hidden_size = self.num_features
-            self.reset_classifier(0, "")
-        return taken
+    def as_feature(self, x: Tensor, index: int, norm: bool, output_fmt: str) -> Tensor:
+        """The tokens after a block without the prefix ones, as a map for `"NCHW"`."""
+        y_BTC = (self.norm(x) if norm else x)[:, self.num_prefix_tokens :]
+        return y_BTC if output_fmt == "NLC" else y_BTC.transpose(1, 2).unflatten(2, self.stem.grid_size).contiguous()
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, LayerwisePattern]:

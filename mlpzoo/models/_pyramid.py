@@ -13,7 +13,7 @@ from timm.models import checkpoint_seq
 from torch import Tensor, nn
 
 from mlpzoo.layers import ResidualBlock
-from mlpzoo.models._base import Backbone, BackboneConfig, LayerwisePattern, take_indices
+from mlpzoo.models._base import Backbone, BackboneConfig, LayerwisePattern
 from mlpzoo.ops.resize import Grid
 
 
@@ -93,6 +93,8 @@ class PyramidBackbone(Backbone):
     """
 
     config: PyramidConfig
+    feature_stack = "stages"
+    feature_formats = ("NCHW", "NHWC")
 
     def __init__(
         self,
@@ -104,6 +106,7 @@ class PyramidBackbone(Backbone):
         super().__init__(config)
         dd: dict[str, Any] = {"device": device, "dtype": dtype}
         self.output_fmt = "NHWC"
+        self.last_stage = len(config.depths) - 1
         self.num_features = self.head_hidden_size = config.embed_dims[-1]
         self.stem = self.build_stem(**dd)
         rates = config.drop_path_rates(sum(config.depths))
@@ -174,68 +177,28 @@ class PyramidBackbone(Backbone):
         """An image batch `(B, I, H, W)` to the last stage's normalized map `(B, H, W, C)`."""
         return self.norm(self.stages(self.stem(x)))
 
-    @torch.jit.ignore
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | Sequence[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Feature maps after chosen stages, each through its `feature_norms` if the config has them.
+    def embed(self, x_BIHW: Tensor) -> Tensor:
+        """An image batch to the first stage's input."""
+        return self.stem(x_BIHW)
 
-        Args:
-            x: image batch, `(B, I, H, W)`.
-            indices: the last n stages for an int, all for None, else the stages listed; negative counts from the end.
-            norm: whether to apply the final norm to the last stage's map, the only one it fits.
-            stop_early: whether to stop after the last stage asked for.
-            output_fmt: `"NCHW"` or `"NHWC"`.
-            intermediates_only: whether to leave out the final features.
+    def as_feature(self, x: Tensor, index: int, norm: bool, output_fmt: str) -> Tensor:
+        """A stage's map through its feature norm, or the last one's through the final norm, the only one it fits."""
+        y_BHWC = self.norm(x) if norm and index == self.last_stage else x
+        if len(self.feature_norms) > 0:
+            y_BHWC = self.feature_norms[index](y_BHWC)
+        return y_BHWC if output_fmt == "NHWC" else y_BHWC.permute(0, 3, 1, 2).contiguous()
 
-        Returns:
-            The list of maps, preceded by what `forward_features` gives (or, stopped early, by the last map computed)
-            unless `intermediates_only`.
-
-        Raises:
-            ValueError: for an index out of range or an unknown `output_fmt`.
-        """
-        if output_fmt not in ("NCHW", "NHWC"):
-            raise ValueError(f"unknown output_fmt '{output_fmt}': choose 'NCHW' or 'NHWC'")
-        taken = take_indices(len(self.stages), indices)
-        stages = self.stages[: max(taken) + 1] if stop_early else self.stages
-        last = len(self.config.depths) - 1
-        features: dict[int, Tensor] = {}
-        x_BHWC = self.stem(x)
-        for i, stage in enumerate(stages):
-            x_BHWC = stage(x_BHWC)
-            if i in taken:
-                y = self.norm(x_BHWC) if norm and i == last else x_BHWC
-                if len(self.feature_norms) > 0:
-                    y = self.feature_norms[i](y)
-                features[i] = y.permute(0, 3, 1, 2).contiguous() if output_fmt == "NCHW" else y
-        intermediates = [features[i] for i in taken]
-        if intermediates_only:
-            return intermediates
-        return (self.norm(x_BHWC) if len(stages) == last + 1 else x_BHWC), intermediates
+    def finish(self, x: Tensor, index: int) -> Tensor:
+        """The final norm fits the last stage alone; the map of an earlier one stays as it is."""
+        return self.norm(x) if index == self.last_stage else x
 
     @torch.jit.ignore
     def prune_intermediate_layers(
-        self,
-        indices: int | Sequence[int] | None = 1,
-        prune_norm: bool = False,
-        prune_head: bool = True,
+        self, indices: int | Sequence[int] | None = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drop the stages after the last one asked for, and if told so the norm and the head; return the indices."""
-        taken = take_indices(len(self.stages), indices)
-        self.stages = self.stages[: max(taken) + 1]
+        """As in the base class; feature norms of stages that are dropped go with them."""
+        taken = super().prune_intermediate_layers(indices, prune_norm, prune_head)
         self.feature_norms = self.feature_norms[: max(taken) + 1]
-        if prune_norm:
-            self.norm = nn.Identity()
-        if prune_head:
-            self.pre_logits = nn.Identity()
-            self.reset_classifier(0, "")
         return taken
 
     @torch.jit.ignore
