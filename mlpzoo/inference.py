@@ -15,7 +15,7 @@ from timm.data import ImageNetInfo, create_transform, resolve_data_config
 from torch import Tensor, nn
 
 from mlpzoo.registry import create_model, list_pretrained, model_info
-from mlpzoo.weights import CheckpointError, load_checkpoint, read_config
+from mlpzoo.weights import CheckpointError, identify_checkpoint, load_checkpoint, read_config
 
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """Formats read. Pillow knows more, some of which start other programs (EPS) or run long on purpose-made files."""
@@ -121,8 +121,8 @@ def load_classifier(
 
     Args:
         checkpoint: a folder that training wrote, which names its model and classes itself; or a file of weights.
-        model: a model's name: with a file of weights, the model it is of; alone, the model whose released weights
-            to download and use.
+        model: a model's name: alone, the model whose released weights to download and use; with a file of weights, the
+            model it is of, which is told from the file if None.
         device: where the model runs.
 
     Returns:
@@ -148,11 +148,13 @@ def load_classifier(
         return create_model(f"local-dir:{checkpoint}", device=device).eval(), labels
     if not checkpoint.exists():
         raise CheckpointError(f"there is no file or folder {checkpoint}")
+    options: dict[str, Any] = {}
     if model is None:
-        raise ValueError(f"{checkpoint} is a file of weights: give the name of the model it is of")
-    network = create_model(model, device=device)
+        found = identify_checkpoint(checkpoint)
+        model, options = found.name, found.overrides
+    network = create_model(model, device=device, **options)
     report = load_checkpoint(network, checkpoint)
-    if report.fresh:
+    if report.fresh or not network.num_classes:
         raise CheckpointError(f"{checkpoint} has no classifier for the {network.num_classes} classes of {model}")
     return network.eval(), None
 

@@ -7,7 +7,7 @@ import torch
 from cases import CASES, VECTORS, Case
 
 import mlpzoo
-from mlpzoo.weights.loading import KEY_MAPS
+from mlpzoo.weights._formats import KEY_MAPS
 
 OUTPUT = {torch.float32: 1e-4, torch.float64: 1e-9}
 """Largest error of an output, in standard deviations of the output."""
