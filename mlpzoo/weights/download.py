@@ -151,19 +151,22 @@ def fetch_hub(
     except hub.RevisionNotFoundError:
         reason = f"the repository has no revision {revision}"
     except hub.LocalEntryNotFoundError as error:
-        if _offline():
-            reason = "it is not in the cache, and HF_HUB_OFFLINE is set, so nothing is downloaded"
-        else:
-            reason = f"it is not in the cache, and the hub cannot be reached ({error.__cause__ or error})"
+        why = "HF_HUB_OFFLINE is set, so nothing is downloaded"
+        reason = f"it is not in the cache, and {why if _offline() else f'the hub gave none ({_line(error)})'}"
     except hub.EntryNotFoundError:
         reason = "the repository has no such file"
     except Exception as error:
         # The client's errors share no base class, and those of its HTTP library have changed with its versions.
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = _line(error)
     finally:
         if silence:
             hub.enable_progress_bars()
     raise CheckpointError(f"cannot get {filename} of {repo_id} from the Hugging Face hub: {reason}")
+
+
+def _line(error: BaseException) -> str:
+    """The cause of an error in one line."""
+    return " ".join(str(error.__cause__ or error).split()) or type(error).__name__
 
 
 def _checked(sha256: str | None) -> str:

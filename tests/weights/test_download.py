@@ -1,14 +1,16 @@
 """Downloads, from a server in this process: whole and verified under their name, or not there."""
 
 import errno
+import functools
 import hashlib
+import io
 import logging
-import multiprocessing
 import os
 import shutil
-import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +18,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import URLError
 
+import huggingface_hub
 import pytest
 import torch
-from huggingface_hub import constants as hub_constants
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import mlpzoo
 from mlpzoo.weights import CheckpointError, _http, download
 from mlpzoo.weights.download import cached_path, fetch, fetch_hub
 
@@ -56,7 +59,7 @@ class Answer:
             if value is not None:
                 handler.send_header(name, value)
         handler.end_headers()
-        if status in (200, 206):
+        if status in (200, 206) and handler.command == "GET":
             handler.wfile.write(body[start : self.stop])
         if self.hold:
             handler.wfile.flush()
@@ -77,6 +80,9 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        self.do_GET()
+
     def do_GET(self):
         self.server.requests.append(dict(self.headers))
         self.server.seen.set()
@@ -242,31 +248,32 @@ def test_however_often_it_is_cut_the_file_is_right(running, tmp_path_factory, st
         shutil.rmtree(tmp_path)
 
 
+class Careless(Answer):
+    """Gives the rest of a file though it is another version than the one asked for."""
+
+    def give(self, handler):
+        handler.headers.replace_header("If-Range", self.etag)
+        super().give(handler)
+
+
+OTHER = bytes(reversed(BODY))
+
+
 @pytest.mark.parametrize(
-    "change",
+    "second",
     [
-        {},
-        {"etag": '"v2"', "headers": {"If-Range": "ignored"}},
-        {"headers": {"Content-Range": "bytes 0-9/10"}},
-        {"headers": {"Content-Range": None}},
+        Answer(OTHER, etag='"v2"'),
+        Careless(OTHER, etag='"v2"'),
+        Answer(OTHER, headers={"Content-Range": f"bytes 0-{len(BODY) - 1}/{len(BODY)}"}),
+        Answer(OTHER, headers={"Content-Range": f"bytes {HALF}-{len(BODY)}/{len(BODY) + 1}"}),
+        Answer(OTHER, headers={"Content-Range": None}),
     ],
-    ids=["tag honoured", "tag ignored", "other range", "no range"],
+    ids=["other version", "careless", "other start", "other length", "no range"],
 )
-def test_never_joins_two_versions(server, tmp_path, change):
-    other = bytes(reversed(BODY))
-    second = Answer(other, etag='"v2"')
-    if change:
-        second = Answer(other, **{"etag": '"v1"', **change})
-    if change.get("etag"):
-        second.give = lambda handler: Answer(other, etag='"v2"').give(without_if_range(handler))
-    server.script = [Answer(stop=HALF), second, Answer(other, etag='"v2"')]
-    assert fetch(server.url(), cache_dir=tmp_path, **QUICK).read_bytes() == other
+def test_never_joins_two_versions(server, tmp_path, second):
+    server.script = [Answer(stop=HALF), second, Answer(OTHER, etag='"v2"')]
+    assert fetch(server.url(), cache_dir=tmp_path, **QUICK).read_bytes() == OTHER
     assert server.requests[1]["Range"] == f"bytes={HALF}-"
-
-
-def without_if_range(handler):
-    del handler.headers["If-Range"]
-    return handler
 
 
 def test_starts_over_when_there_is_no_such_range(server, tmp_path):
@@ -446,8 +453,11 @@ def test_answer_that_is_no_http(tmp_path):
         "",
         "https://me:secret@a.org/b",
         "https://a.org/ä",
-    ]
-    + ["https://a.org/b\r\nX: y", "http://[::1/b", "https:///b", "http://a.org:port/b"],
+        "https://a.org/b\r\nX: y",
+        "http://[::1/b",
+        "https:///b",
+        "http://a.org:port/b",
+    ],
 )
 def test_urls_that_are_not_taken(tmp_path, url):
     with pytest.raises(CheckpointError, match="give an http or https URL"):
@@ -519,8 +529,12 @@ def test_disk_full_on_the_way(server, tmp_path, monkeypatch):
             if self.stream.tell() >= HALF:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    def opened(path, mode="r", **options):
+        stream = original(path, mode, **options)
+        return Full(stream) if mode == "ab" else stream
+
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", lambda path, mode="r", *args: Full(original(path, mode, *args)))
+        patch.setattr(Path, "open", opened)
         with pytest.raises(CheckpointError, match="is full. What came is kept: free some space"):
             fetch(server.url(), cache_dir=tmp_path, **QUICK)
     assert len(server.requests) == 1
@@ -551,40 +565,139 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
-def start(url, cache_dir):
-    """A process of its own that fetches."""
-    own = multiprocessing.get_context("spawn")
-    process = own.Process(target=fetch, args=(url,), kwargs={"cache_dir": cache_dir, **QUICK})
-    process.start()
-    return process
+@pytest.fixture
+def other_process():
+    """Another Python, which fetches what it is told to."""
+    source = (
+        "import sys\n"
+        "from mlpzoo.weights.download import fetch\n"
+        "for line in sys.stdin:\n"
+        "    url, folder = line.split()\n"
+        "    print(fetch(url, cache_dir=folder, progress=False), flush=True)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(mlpzoo.__file__).parents[1])}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", source], env=environment, text=True, bufsize=1, **pipes) as process:
+        yield process
+        process.kill()
 
 
-def test_killed_and_with_another_process_waiting(server, tmp_path):
-    """One process is killed half way through a download; another, which waited for it, goes on from there."""
+def test_two_processes(server, tmp_path, other_process, caplog):
+    caplog.set_level(logging.WARNING, "mlpzoo")
     hold = threading.Event()
     server.script = [Answer(stop=HALF, hold=hold)]
-    path = cached_path(server.url(), tmp_path)
-    part = path.with_name(f"{path.name}.part")
-    killed, waiting = start(server.url(), tmp_path), None
-    try:
-        assert server.seen.wait(60)
-        waiting = start(server.url(), tmp_path)
-        # Long enough for the second to be waiting for the lock. Were it slower, it would find the lock free.
-        wait_for(lambda: part.is_file() and part.stat().st_size > HALF - 2**13)
-        waiting.join(8)
-        assert waiting.exitcode is None
-        assert len(server.requests) == 1
-        os.kill(killed.pid, signal.SIGKILL)
-        killed.join(20)
-        assert not path.exists() or len(server.requests) == 2
-        waiting.join(20)
-        assert waiting.exitcode == 0
-    finally:
+    other_process.stdin.write(f"{server.url()} {tmp_path}\n")
+    assert server.seen.wait(60)
+    with ThreadPoolExecutor() as pool:
+        ours = pool.submit(fetch, server.url(), cache_dir=tmp_path, **QUICK)
+        wait_for(lambda: "waiting for another process" in caplog.text)
         hold.set()
-        for process in filter(None, (killed, waiting)):
-            process.kill()
-            process.join()
+        assert str(ours.result()) == other_process.stdout.readline().strip()
+    assert ours.result().read_bytes() == BODY
+    # The other was cut and went on; we asked for nothing.
+    assert ["Range" in request for request in server.requests] == [False, True]
+
+    # Now it is killed half way. We, who wait, go on from there.
+    caplog.clear()
+    url = server.url("/another.npz")
+    path = cached_path(url, tmp_path)
+    part = path.with_name(f"{path.name}.part")
+    server.script = [Answer(stop=HALF, hold=threading.Event())]
+    other_process.stdin.write(f"{url} {tmp_path}\n")
+    wait_for(lambda: part.is_file() and part.stat().st_size == HALF)
+    with ThreadPoolExecutor() as pool:
+        ours = pool.submit(fetch, url, cache_dir=tmp_path, **QUICK)
+        wait_for(lambda: "waiting for another process" in caplog.text)
+        assert not path.exists()
+        other_process.kill()
+        assert ours.result() == path
     assert path.read_bytes() == BODY
-    assert int(server.requests[1]["Range"].removeprefix("bytes=").removesuffix("-")) > HALF - 2**13
-    assert len(server.requests) == 2
-    assert files(tmp_path) == {path.name}
+    assert server.requests[-1]["Range"] == f"bytes={HALF}-"
+    assert len(server.requests) == 4
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("stderr", "progress"), [(Terminal, True), (Terminal, False), (io.StringIO, True)])
+def test_progress_bar_on_a_terminal(server, tmp_path, monkeypatch, stderr, progress):
+    monkeypatch.setattr(sys, "stderr", stderr())
+    path = fetch(server.url(), cache_dir=tmp_path, progress=progress)
+    shown = sys.stderr.getvalue()
+    if progress and stderr is Terminal:
+        assert f"{path.name}: 100%" in shown
+    else:
+        assert shown == ""
+
+
+@pytest.fixture
+def hub(server, monkeypatch):
+    """The Hugging Face client, talking to the server."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    talk = functools.partial(huggingface_hub.hf_hub_download, endpoint=server.url(""))
+    monkeypatch.setattr(download, "hf_hub_download", talk)
+    return server
+
+
+ON_HUB = {"ETag": f'"{SHA256}"', "X-Repo-Commit": "a" * 40}
+
+
+def test_hub(hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    hub.script = [Answer(ranges=False, headers=ON_HUB)] * 2
+    path = fetch_hub("hf-hub:some/model", "model.safetensors", sha256=SHA256, cache_dir=tmp_path, progress=False)
+    assert path.read_bytes() == BODY
+    assert hub.requests
+    assert not any("authorization" in map(str.lower, request) for request in hub.requests)
+    hub.script = [Answer(headers=ON_HUB)]
+    with pytest.raises(CheckpointError, match=f"not the file expected: its SHA-256 is {SHA256}"):
+        fetch_hub("some/model", "model.safetensors", sha256="0" * 64, cache_dir=tmp_path)
+    requests = len(hub.requests)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert fetch_hub("some/model", "model.safetensors", cache_dir=tmp_path) == path
+    with pytest.raises(CheckpointError, match="not in the cache, and HF_HUB_OFFLINE is set"):
+        fetch_hub("some/model", "another.safetensors", cache_dir=tmp_path)
+    assert len(hub.requests) == requests
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (401, "RepoNotFound", "no such repository, or it is private"),
+        (403, "GatedRepo", "ask for it on the repository's page"),
+        (404, "RevisionNotFound", "no revision v9"),
+        (404, "EntryNotFound", "no such file"),
+        (400, "", "the hub gave none .Bad request"),
+    ],
+)
+def test_hub_refuses(hub, tmp_path, status, code, words):
+    hub.script = [Answer(b"", status=status, headers={"X-Error-Code": code})] * 2
+    with pytest.raises(CheckpointError, match=words) as caught:
+        fetch_hub("some/model", "model.safetensors", revision="v9", cache_dir=tmp_path)
+    assert "cannot get model.safetensors of some/model from the Hugging Face hub" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (huggingface_hub.utils.LocalEntryNotFoundError("not cached"), "the hub gave none .not cached"),
+        (RuntimeError("its HTTP library\n\ndoes not know"), "its HTTP library does not know"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_hub_out_of_reach(monkeypatch, error, words):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(download, "hf_hub_download", fail)
+    with pytest.raises(CheckpointError, match=words):
+        fetch_hub("some/model", "model.safetensors", progress=False)
+    assert not huggingface_hub.utils.are_progress_bars_disabled()
+
+
+def test_hub_rejects_bad_ids(tmp_path):
+    with pytest.raises(CheckpointError, match="Repo id must"):
+        fetch_hub("a/b/c/d", "model.safetensors", cache_dir=tmp_path)
