@@ -11,10 +11,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from timm.data import ImageNetInfo, create_transform, resolve_data_config
+from timm.data import ImageNetInfo
 from torch import Tensor, nn
 
 from mlpzoo.registry import create_model, list_pretrained, model_info
+from mlpzoo.transforms import create_transform, data_config_of
 from mlpzoo.weights import CheckpointError, identify_checkpoint, load_checkpoint, read_config
 
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -204,17 +205,8 @@ class _Preparation:
     """From a file to what the model takes."""
 
     def __init__(self, model: nn.Module) -> None:
-        config: dict[str, Any] = resolve_data_config(model=model)
-        channels = getattr(model, "in_chans", config["input_size"][0])
-        if channels not in (1, 3):
-            raise ValueError(f"image files have 1 or 3 channels, but this model takes {channels}")
-        self.mode: Literal["L", "RGB"] = "L" if channels == 1 else "RGB"
-        for name in ("mean", "std"):
-            # A variant built with one channel keeps the three-channel statistics of its data config.
-            if len(config[name]) != channels:
-                config[name] = (sum(config[name]) / len(config[name]),) * channels
-        config["input_size"] = (channels, *config["input_size"][1:])
-        self.transform = create_transform(**config)
+        self.mode: Literal["L", "RGB"] = "L" if data_config_of(model)["input_size"][0] == 1 else "RGB"
+        self.transform = create_transform(model)
 
     def __call__(self, path: FilePath) -> Tensor:
         image = read_image(path, self.mode)

@@ -26,7 +26,7 @@ from mlpzoo._version import __version__
 from mlpzoo.weights._files import CheckpointError
 
 MAX_BYTES = 16 << 30
-"""Largest file taken. The largest released one is a tenth of it."""
+"""Largest file taken: four billion parameters in float32."""
 
 URL = re.compile(r"https?://(?:[\w.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?(?:/[!-~]*)?", re.ASCII | re.IGNORECASE)
 """URLs taken: of the web, without user name and password, percent-encoded."""
@@ -61,7 +61,10 @@ def transfer(url: str, part: Path, *, hash_known: bool, progress: bool, timeout:
     with _open(urllib.request.Request(url, headers=headers), part, timeout) as response:
         kind = response.headers.get("Content-Encoding") or response.headers.get_content_type()
         if kind in ("text/html", "gzip", "deflate", "br", "zstd"):
-            raise CheckpointError(f"the server sent {kind}, not the file as it is. Does the network ask for a login?")
+            raise CheckpointError(
+                f"the server sent {kind}, not the file as it is: see in a browser whether it, or the network, asks for "
+                "a login"
+            )
         if response.status == 206 and offset:
             if not _continues(response, offset, tag):
                 discard(part)
@@ -106,8 +109,7 @@ def _tag_file(part: Path) -> Path:
 def _tag(headers: Message) -> str:
     """The server's name for the version, or nothing. Weak ETags cannot ask for the rest of a file."""
     entity = headers.get("ETag", "")
-    tag = entity if entity.startswith('"') else headers.get("Last-Modified", "")
-    return tag if tag.isascii() and tag.isprintable() else ""
+    return entity if entity.startswith('"') else headers.get("Last-Modified", "")
 
 
 def _continues(response: http.client.HTTPResponse, offset: int, tag: str) -> bool:
@@ -176,9 +178,11 @@ def _reason(error: Any, timeout: float) -> str:
     if isinstance(error, TimeoutError):
         return f"the server was silent for {timeout:g} s"
     if isinstance(error, socket.gaierror):
-        return f"the server's name cannot be resolved ({error.strerror}). Is there a network?"
+        return f"the server's name cannot be resolved ({error.strerror}): check the network"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate is not trusted ({error.verify_message})"
+    if isinstance(error, http.client.IncompleteRead):
+        return "the connection was closed before the end"
     if isinstance(error, OSError):
         return f"there is no connection, or it broke ({error.strerror or error})"
     return f"what the server answers is not proper HTTP ({error})"

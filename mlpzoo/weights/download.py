@@ -39,7 +39,12 @@ def cached_path(url: str, cache_dir: str | Path | None = None) -> Path:
     suffix = re.sub(r"[^\w.]+", "", path.suffix, flags=re.ASCII)[:20]
     readable = re.sub(r"[^\w.-]+", "-", str(path).removesuffix(path.suffix), flags=re.ASCII).strip("-.")[-150:]
     unique = hashlib.sha256(url.encode()).hexdigest()[:8]
-    return _folder(cache_dir) / "mlpzoo" / f"{readable or 'file'}.{unique}{suffix}"
+    return cache_folder(cache_dir) / f"{readable or 'file'}.{unique}{suffix}"
+
+
+def cache_folder(cache_dir: str | Path | None = None) -> Path:
+    """The folder of our own in the cache, there or not; the argument as in `cached_path`."""
+    return _folder(cache_dir) / "mlpzoo"
 
 
 def fetch(

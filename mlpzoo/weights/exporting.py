@@ -1,7 +1,6 @@
 """Write networks in other layouts: timm's names, one safetensors file, or a folder of the hub's layout."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ from mlpzoo.models import FAMILIES, Backbone, BackboneConfig, Family, VitConfig,
 from mlpzoo.ops.resize import Grid
 from mlpzoo.weights import mixer, resmlp, vit
 from mlpzoo.weights._files import CheckpointError
-from mlpzoo.weights._formats import IMG_SIZE
 from mlpzoo.weights._keymap import KeyMap
 from mlpzoo.weights._writing import write_safetensors
-from mlpzoo.weights.folders import save_folder
+from mlpzoo.weights.folders import metadata, save_folder
 from mlpzoo.weights.identify import identify_checkpoint
 from mlpzoo.weights.loading import LoadReport, load_checkpoint
 
@@ -96,9 +94,7 @@ def save_safetensors(model: Backbone, path: str | Path, *, layout: str = "mlpzoo
     if layout not in LAYOUTS:
         raise ValueError(f"unknown layout '{layout}': choose {' or '.join(LAYOUTS)}")
     tensors = timm_state_dict(model) if layout == "timm" else model.state_dict()
-    img_size = getattr(model.config, "img_size", None)
-    metadata = {IMG_SIZE: json.dumps(to_2tuple(img_size))} if img_size else {}
-    write_safetensors(tensors, Path(path), metadata)
+    write_safetensors(tensors, Path(path), metadata(model))
     return len(tensors)
 
 

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from timm.layers import to_2tuple
 from torch import nn
 
 from mlpzoo.weights._files import CheckpointError
+from mlpzoo.weights._formats import IMG_SIZE
 from mlpzoo.weights._writing import write_safetensors, write_text
 
 CONFIG = "config.json"
@@ -46,8 +48,14 @@ def save_folder(
         **({"label_names": label_names} if label_names else {}),
         **({"about": about} if about else {}),
     }
-    write_safetensors(model.state_dict(), folder / WEIGHTS)
+    write_safetensors(model.state_dict(), folder / WEIGHTS, metadata(model))
     write_text(json.dumps(config, indent=2) + "\n", folder / CONFIG)
+
+
+def metadata(model: nn.Module) -> dict[str, str]:
+    """What a safetensors file says of the model besides its tensors: the image size they are bound to."""
+    img_size = getattr(getattr(model, "config", None), "img_size", None)
+    return {IMG_SIZE: json.dumps(to_2tuple(img_size))} if img_size else {}
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
