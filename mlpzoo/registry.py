@@ -46,7 +46,7 @@ def create_model(
         name: a name of `list_models()`, with a tag after a dot to choose among released weights; or
             `"local-dir:FOLDER"` for a folder that mlpzoo or timm wrote, or `"hf-hub:OWNER/NAME"` for one on the Hugging
             Face hub, whose weights are loaded.
-        pretrained: whether to download and load the released weights.
+        pretrained: whether to download and load the released weights. A folder's are loaded anyway.
         checkpoint_path: a file to load, in any of the family's released formats or our own.
         options: any field of the family's config (`num_classes`, `img_size`, `drop_path_rate`, …), `device`, `dtype`,
             `features_only=True` with `out_indices` for a backbone that returns feature maps, and `cache_dir` for a
@@ -67,6 +67,7 @@ def create_model(
         options = {**config.get("model_args", {}), **options}
         options.setdefault("pretrained_cfg_overlay", _overlay(config.get("pretrained_cfg", {})))
         checkpoint_path = checkpoint_path or weights_file(folder)
+        pretrained = False
     _check_name(name)
     model = timm.create_model(name, pretrained=pretrained, **options)
     if checkpoint_path:

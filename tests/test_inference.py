@@ -152,7 +152,7 @@ def test_loading_a_classifier(model, tmp_path):
     assert torch.equal(loaded.head.weight, model.head.weight)
     with pytest.raises(ValueError, match="names its own model"):
         load_classifier(tmp_path / "run", model="mixer_s16")
-    with pytest.raises(ValueError, match="is a file of weights: give the name"):
+    with pytest.raises(ValueError, match="cannot tell what .* is of"):
         load_classifier(tmp_path / "run" / "model.safetensors")
     with pytest.raises(ValueError, match="there is no file or folder"):
         load_classifier(tmp_path / "nothing")

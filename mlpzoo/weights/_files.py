@@ -37,6 +37,17 @@ class TensorFile(Protocol):
         ...
 
 
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """Around what takes a file's bytes apart: fed a damaged file, decoders stumble over whatever they find."""
+    try:
+        yield
+    except (CheckpointError, pickle.UnpicklingError, MemoryError):
+        raise
+    except Exception as error:
+        raise CheckpointError(f"it is damaged or cut short ({' '.join(str(error).split())})") from None
+
+
 class NpzFile:
     """A NumPy archive, as flax models are released."""
 
@@ -48,7 +59,7 @@ class NpzFile:
             name = info.filename.removesuffix(".npy")
             if name in self.shapes:
                 raise CheckpointError(f"it holds '{name}' twice")
-            with archive.open(info) as stream:
+            with _decoding(), archive.open(info) as stream:
                 shape, dtype = self._header(name, stream)
                 expected = math.prod(shape) * dtype.itemsize + stream.tell()
             if info.file_size != expected:
@@ -70,7 +81,7 @@ class NpzFile:
 
     def read(self, name: str) -> Tensor:
         """One array. Two raw bytes an entry are bfloat16, which NumPy has no name for."""
-        with self.archive.open(f"{name}.npy") as stream:
+        with _decoding(), self.archive.open(f"{name}.npy") as stream:
             array = np.lib.format.read_array(stream, allow_pickle=False)
         if array.dtype == np.dtype("V2"):
             return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
@@ -123,7 +134,9 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
         with path.open("rb") as stream:
             start = stream.read(9)
         if start[:4] == b"PK\x03\x04":
-            with zipfile.ZipFile(path) as archive:
+            with _decoding():
+                archive = zipfile.ZipFile(path)
+            with archive:
                 if any(name.endswith("data.pkl") for name in archive.namelist()):
                     yield StateDictFile(_load_torch_zip(path, archive))
                 else:
@@ -146,8 +159,12 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
             f"cannot load {path}: it holds pickled Python objects besides tensors, or is damaged. Such a file could "
             "run code and is refused; ask for one that holds only the weights"
         ) from None
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile, SafetensorError) as error:
+    except SafetensorError as error:
         raise CheckpointError(f"cannot load {path}: it is damaged or cut short ({error})") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot load {path}: {error.strerror or error}") from None
+    except MemoryError:
+        raise CheckpointError(f"cannot load {path}: it asks for more memory than there is") from None
 
 
 def _load_torch_zip(path: Path, archive: zipfile.ZipFile) -> Any:
@@ -159,7 +176,7 @@ def _load_torch_zip(path: Path, archive: zipfile.ZipFile) -> Any:
 
 def _load_torch(path: Path, **options: Any) -> Any:
     """Unpickle tensors and plain containers only. PyTorch warns of odd pickles and refuses them: once is enough."""
-    with warnings.catch_warnings():
+    with _decoding(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.load(path, map_location="cpu", weights_only=True, **options)
 
