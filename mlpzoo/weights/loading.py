@@ -145,39 +145,6 @@ def _fit(backbone: Backbone, file: TensorFile, img_size: int | Grid | None) -> t
     return values, LoadReport(title, tuple(fresh), tuple(adapted), not_finite)
 
 
-def _recognized(file: TensorFile, img_size: int | Grid | None) -> str:
-    """Say what the file is of, where it is of a variant known here."""
-    found = identify(file, img_size)
-    if not found:
-        return ""
-    options = "".join(f", {key}={value!r}" for key, value in found.overrides.items())
-    return f" It fits create_model({found.name!r}{options})"
-
-
-def _explain_misfit(
-    backbone: Backbone, shapes: Mapping[str, tuple[int, ...]], file: TensorFile, img_size: int | Grid | None
-) -> str:
-    """What to do about a file of the right family that does not fit."""
-    return backbone.explain_misfit(shapes) or _recognized(file, img_size).strip() or "Is it of another variant?"
-
-
-def _read(sources: list[Source], names: Mapping[str, str], file: TensorFile) -> Tensor:
-    parts = [source.layout(_plain(source.name, file.read(names[source.name]))) for source in sources]
-    return torch.cat(parts) if len(parts) > 1 else parts[0]
-
-
-def _plain(name: str, value: Tensor) -> Tensor:
-    """Refuse what cannot be copied into a parameter: after the first copy there is no way back."""
-    if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized or value.is_complex():
-        raise CheckpointError(f"'{name}' is no plain tensor of real numbers, but {value.layout}, {value.dtype}")
-    # Types of 8 bits and less have few operations of their own.
-    return value.float() if value.is_floating_point() and value.itemsize == 1 else value
-
-
-def _adaptable(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    return len(found) == 4 and found[1] == 3 and (found[0], *found[2:]) == (wanted[0], *wanted[2:])
-
-
 def _resized(backbone: Backbone, trained_with: Any, values: dict[str, Tensor]) -> dict[str, Tensor]:
     """Resize by the one mechanism there is: a model at the file's size, told to take the backbone's.
 
@@ -221,13 +188,3 @@ def _plain(name: str, value: Tensor) -> Tensor:
 
 def _adaptable(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     return len(found) == 4 and found[1] == 3 and (found[0], *found[2:]) == (wanted[0], *wanted[2:])
-
-
-def _resized(backbone: Backbone, trained_with: Any, values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Resize by the one mechanism there is: a model at the file's size, told to take the backbone's."""
-    assert isinstance(backbone, ColumnarBackbone)
-    at_source = type(backbone)(dataclasses.replace(trained_with, num_classes=0), device="meta")
-    bound = {name: value for name, value in values.items() if name in at_source.state_dict()}
-    at_source.load_state_dict(bound, assign=True)
-    at_source.set_input_size(backbone.stem.img_size)
-    return {**values, **at_source.state_dict()}
