@@ -4,6 +4,7 @@ from mlpzoo.models import cyclemlp, mixer, resmlp, vip, vit
 from mlpzoo.models._base import Backbone, BackboneConfig
 from mlpzoo.models._columnar import ColumnarBackbone, ColumnarConfig
 from mlpzoo.models._family import Family, Weights
+from mlpzoo.models._maps import MapBackbone
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig
 from mlpzoo.models.cyclemlp import CycleMlpConfig, CycleNet
 from mlpzoo.models.mixer import MixerConfig, MlpMixer
@@ -22,6 +23,7 @@ __all__ = [
     "CycleMlpConfig",
     "CycleNet",
     "Family",
+    "MapBackbone",
     "MixerConfig",
     "MlpMixer",
     "PyramidBackbone",
