@@ -13,7 +13,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from mlpzoo.models import FAMILIES, Backbone, ColumnarBackbone
-from mlpzoo.weights import cyclemlp, mixer, resmlp, vip, vit
+from mlpzoo.weights import convmixer, cyclemlp, mixer, resmlp, vip, vit
 from mlpzoo.weights._files import CheckpointError, TensorFile, open_tensors, shorten
 from mlpzoo.weights._keymap import KeyMap, Source, as_is
 
@@ -25,6 +25,9 @@ KEY_MAPS: dict[str, tuple[KeyMap, ...]] = {
     "cyclemlp": cyclemlp.KEY_MAPS,
     "vip": vip.KEY_MAPS,
     "vit": vit.KEY_MAPS,
+    # timm's layout is ours.
+    "gmlp": (),
+    "convmixer": convmixer.KEY_MAPS,
 }
 """Released formats of each family, besides our own."""
 

@@ -11,6 +11,9 @@ import torch
 
 VECTORS = Path(__file__).parent / "vectors"
 
+WRAPPERS = {"cyclemlp": "model", "convmixer": "state_dict"}
+"""Where families nest the weights they release; the others do not."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
@@ -65,7 +68,8 @@ class Case:
             return path
         path = folder / f"{self.name}.pth"
         state = {name: torch.from_numpy(value) for name, value in tensors.items()}
-        torch.save({"model": state} if self.name.startswith("cyclemlp") else state, path)
+        wrapper = next((key for family, key in WRAPPERS.items() if self.name.startswith(family)), None)
+        torch.save({wrapper: state} if wrapper else state, path)
         return path
 
 
@@ -90,4 +94,6 @@ CASES = (
     Case("ViT-B_16-prelogits", "vit_b16", {"representation_size": 768}, truth_eps=FLOAT32),
     Case("R26_S_32", "vit_r26_s32", truth_eps=FLOAT32, has_kinks=True),
     Case("R_Ti_16", "vit_r_ti16", has_kinks=True),
+    Case("convmixer_768_32", "convmixer_d768_32"),
+    Case("convmixer_1024_20", "convmixer_d1024_20"),
 )
