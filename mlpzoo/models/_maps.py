@@ -25,7 +25,9 @@ class MapBackbone(Backbone):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__(config)
+        # How timm asks where the channels are.
         self.output_fmt = "NHWC"
+        self.feature_dim = -1
 
     def pool(self, x_BHWC: Tensor) -> Tensor:
         """`(B, H, W, C)` to `(B, C)`; unchanged where `global_pool` is empty."""

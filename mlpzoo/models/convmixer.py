@@ -49,15 +49,17 @@ class ConvMixerConfig(BackboneConfig):
 
 @contextlib.contextmanager
 def frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Keep the BatchNorms inside from counting a batch; in training they still normalize by it."""
-    norms = [norm for norm in module.modules() if isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
+    """Keep the BatchNorms inside from learning of a batch; in training they still normalize by it."""
+    kept = [
+        (norm, norm.momentum, norm.num_batches_tracked) for norm in module.modules() if isinstance(norm, nn.BatchNorm2d)
+    ]
+    for norm, _, _ in kept:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, momentum, count in kept:
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 class ConvMixer(MapBackbone):
@@ -128,6 +130,9 @@ class ConvMixer(MapBackbone):
         """One block, recomputed in the backward pass if so set, in which its norms do not count the batch again."""
         if not self.grad_checkpointing:
             return part(x)
+        if torch.compiler.is_compiling():
+            # The compiler recomputes activations alone, and takes no contexts.
+            return checkpoint(part, x)
         return checkpoint(part, x, context_fn=lambda: (contextlib.nullcontext(), frozen_statistics(part)))
 
     def finish(self, x: Tensor, index: int) -> Tensor:

@@ -73,7 +73,9 @@ class GMlp(ColumnarBackbone):
         self.reset_classifier_parameters()
 
 
-# Sizes and survival probabilities of stochastic depth (1.00, 0.95 and 0.80) are those of the paper's Table 1.
+# Sizes are timm's. Rates of stochastic depth are one minus the survival probabilities 1.00, 0.95 and 0.80, which are
+# said to be those of the paper's Table 1 but were not checked against it; that the rate ramps up over the blocks is the
+# rule of the work it cites (arXiv:1603.09382).
 COMMON: dict[str, Any] = {"patch_size": 16, "depth": 30}
 
 FAMILY = Family(
