@@ -145,7 +145,7 @@ class ConvMixer(MapBackbone):
         return {"stem": r"^stem", "blocks": r"^blocks\.(\d+)"}
 
 
-RELEASES = "https://github.com/locuslab/convmixer/releases/download/v1.0"
+RELEASES = "https://github.com/tmp-iclr/convmixer/releases/download/v1.0"
 TIMM = "timm's results-imagenet.csv at aa4b585"
 IMAGENET: dict[str, Any] = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD, "crop_pct": 0.96}
 
