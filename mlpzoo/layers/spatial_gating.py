@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
 from mlpzoo.layers.mixing import TokenLinear
-from mlpzoo.ops import attention
+from mlpzoo.ops import attention, spatial_gate
 from mlpzoo.ops.resize import Grid
 
 
@@ -23,7 +23,7 @@ class SpatialGatingUnit(nn.Module):
     Args:
         dim: channels in; half of them come out.
         num_tokens: tokens of an image.
-        impl: which implementation of `mlpzoo.ops.token_linear` runs.
+        impl: which implementation of `mlpzoo.ops.spatial_gate` runs.
         norm_eps: epsilon of the gate's LayerNorm.
         device: where the parameters live.
         dtype: their type.
@@ -62,10 +62,8 @@ class SpatialGatingUnit(nn.Module):
     def forward(self, x_BTE: Tensor, shift_BTG: Tensor | None = None) -> Tensor:
         """`(batch, num_tokens, dim)` to half the channels; `shift_BTG`, if given, is added to the gate."""
         u_BTG, v_BTG = x_BTE.chunk(2, dim=-1)
-        gate_BTG = self.proj(self.norm(v_BTG))
-        if shift_BTG is not None:
-            gate_BTG = gate_BTG + shift_BTG
-        return u_BTG * gate_BTG
+        # The map runs inside the op, so hooks on `proj` do not: hook the whole unit.
+        return spatial_gate(u_BTG, self.norm(v_BTG), self.proj.weight, self.proj.bias, shift_BTG, self.proj.impl)
 
     @torch.jit.ignore
     def resize_grid(self, old_grid: Grid, new_grid: Grid) -> None:
