@@ -42,6 +42,7 @@ VIT_RENAMES = ((r"^stem\.", "patch_embed."),)
 TWINS: dict[str, Twin] = {
     **{f"mixer_{variant}": Twin(f"mixer_{variant}_224") for variant in ("s32", "s16", "b32", "b16", "l32", "l16")},
     **{f"resmlp_s{depth}": Twin(f"resmlp_{depth}_224") for depth in (12, 24, 36)},
+    **{f"gmlp_{variant}": Twin(f"gmlp_{variant}_224") for variant in ("ti16", "s16", "b16")},
     "vit_ti16": Twin("vit_tiny_patch16_224", VIT_RENAMES),
     "vit_s32": Twin("vit_small_patch32_224", VIT_RENAMES),
     "vit_s16": Twin("vit_small_patch16_224", VIT_RENAMES),

@@ -173,10 +173,42 @@ def vit_big_vision(config):
     return names | {"pos_embedding": (1, tokens_of(config), dim)}
 
 
+def batch_norm(name, dim):
+    return (
+        norm(name, dim)
+        | {f"{name}.running_{kind}": (dim,) for kind in ("mean", "var")}
+        | {f"{name}.num_batches_tracked": ()}
+    )
+
+
+def convmixer(config):
+    """Places in one list."""
+    dim = config.embed_dim
+    names = conv("0", 3, dim, config.patch_size) | batch_norm("2", dim)
+    for i in range(3, 3 + config.depth):
+        names |= conv(f"{i}.0.fn.0", 1, dim, config.kernel_size) | batch_norm(f"{i}.0.fn.2", dim)
+        names |= conv(f"{i}.1", dim, dim, 1) | batch_norm(f"{i}.3", dim)
+    return names | linear(f"{config.depth + 5}", dim, config.num_classes)
+
+
+def gmlp(config):
+    """timm's: the authors released none."""
+    dim, hidden, tokens = config.embed_dim, config.mlp_dim, tokens_of(config)
+    names = conv("stem.proj", 3, dim, config.patch_size)
+    for i in range(config.depth):
+        mlp = f"blocks.{i}.mlp_channels"
+        names |= norm(f"blocks.{i}.norm", dim) | norm(f"{mlp}.gate.norm", hidden // 2)
+        names |= linear(f"{mlp}.fc1", dim, hidden) | linear(f"{mlp}.fc2", hidden // 2, dim)
+        names |= linear(f"{mlp}.gate.proj", tokens, tokens)
+    return names | norm("norm", dim) | linear("head", dim, config.num_classes)
+
+
 FORMATS = {
     "mixer": (mixer, old_mixer),
     "resmlp": (resmlp,),
     "cyclemlp": (cyclemlp,),
     "vip": (vip,),
     "vit": (vit, vit_today, vit_big_vision),
+    "gmlp": (gmlp,),
+    "convmixer": (convmixer,),
 }

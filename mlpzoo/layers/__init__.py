@@ -4,6 +4,7 @@ from mlpzoo.layers.activation import create_activation
 from mlpzoo.layers.affine import Affine
 from mlpzoo.layers.attention import Attention
 from mlpzoo.layers.conv_embed import ConvEmbed, Downsample
+from mlpzoo.layers.conv_mixer import ConvActNorm, ConvMixerBlock, ConvMixerStem
 from mlpzoo.layers.cycle_fc import CycleFC
 from mlpzoo.layers.cycle_mlp import CycleMLP
 from mlpzoo.layers.encoder import EncoderBlock
@@ -15,6 +16,7 @@ from mlpzoo.layers.permute_mlp import AxisLinear, WeightedPermuteMLP
 from mlpzoo.layers.residual import ResidualBlock
 from mlpzoo.layers.resmlp import ResMLPBlock
 from mlpzoo.layers.resnet_stem import ResNetStem, StdConv
+from mlpzoo.layers.spatial_gating import GMLPBlock, SpatialGatingMlp, SpatialGatingUnit, TinyAttention
 from mlpzoo.layers.split_reweight import SplitReweight
 
 __all__ = [
@@ -22,19 +24,26 @@ __all__ = [
     "Attention",
     "AxisLinear",
     "ChannelMixing",
+    "ConvActNorm",
     "ConvEmbed",
+    "ConvMixerBlock",
+    "ConvMixerStem",
     "CycleFC",
     "CycleMLP",
     "Downsample",
     "EncoderBlock",
+    "GMLPBlock",
     "MixerBlock",
     "MlpBlock",
     "PatchEmbed",
     "ResMLPBlock",
     "ResNetStem",
     "ResidualBlock",
+    "SpatialGatingMlp",
+    "SpatialGatingUnit",
     "SplitReweight",
     "StdConv",
+    "TinyAttention",
     "TokenLinear",
     "TokenMixing",
     "WeightedPermuteMLP",

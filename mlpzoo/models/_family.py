@@ -53,7 +53,7 @@ class Family:
         name: short name, equal to `model.family`.
         title: name for people.
         paper: title and address of the paper.
-        code: address and commit of the authors' code.
+        code: address and commit of the authors' code; of what we compare with, where they released none.
         license: of the authors' code.
         model: the class, built as `model(config, device=, dtype=)`.
         variants: name to config.

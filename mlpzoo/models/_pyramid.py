@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from timm.layers import to_2tuple
 from timm.models import checkpoint_seq
 from torch import Tensor, nn
 
 from mlpzoo.layers import ResidualBlock
-from mlpzoo.models._base import Backbone, BackboneConfig, LayerwisePattern
-from mlpzoo.ops.resize import Grid
+from mlpzoo.models._base import BackboneConfig, LayerwisePattern
+from mlpzoo.models._maps import MapBackbone
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,7 +79,7 @@ class Stage(nn.Module):
         return self.blocks(x_BHWC)
 
 
-class PyramidBackbone(Backbone):
+class PyramidBackbone(MapBackbone):
     """Stem, stages, norm, pool, head over maps `(batch, height, width, channels)`.
 
     A family implements `build_stem`, `build_downsample` and `build_mixing`; and `build_block` and `reset_parameters`
@@ -94,7 +93,6 @@ class PyramidBackbone(Backbone):
 
     config: PyramidConfig
     feature_stack = "stages"
-    feature_formats = ("NCHW", "NHWC")
 
     def __init__(
         self,
@@ -105,7 +103,6 @@ class PyramidBackbone(Backbone):
     ) -> None:
         super().__init__(config)
         dd: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.output_fmt = "NHWC"
         self.last_stage = len(config.depths) - 1
         self.num_features = self.head_hidden_size = config.embed_dims[-1]
         self.stem = self.build_stem(**dd)
@@ -169,24 +166,17 @@ class PyramidBackbone(Backbone):
         if isinstance(self.head, nn.Linear):
             reset_linear(self.head)
 
-    def pool(self, x_BHWC: Tensor) -> Tensor:
-        """`(B, H, W, C)` to `(B, C)`; unchanged where `global_pool` is empty."""
-        return x_BHWC.mean(dim=(1, 2)) if self.global_pool == "avg" else x_BHWC
-
     def forward_features(self, x: Tensor) -> Tensor:
         """An image batch `(B, I, H, W)` to the last stage's normalized map `(B, H, W, C)`."""
         return self.norm(self.stages(self.stem(x)))
 
-    def embed(self, x_BIHW: Tensor) -> Tensor:
-        """An image batch to the first stage's input."""
-        return self.stem(x_BIHW)
-
     def as_feature(self, x: Tensor, index: int, norm: bool, output_fmt: str) -> Tensor:
         """A stage's map through its feature norm, or the last one's through the final norm, the only one it fits."""
-        y_BHWC = self.norm(x) if norm and index == self.last_stage else x
+        if norm:
+            x = self.finish(x, index)
         if len(self.feature_norms) > 0:
-            y_BHWC = self.feature_norms[index](y_BHWC)
-        return y_BHWC if output_fmt == "NHWC" else y_BHWC.permute(0, 3, 1, 2).contiguous()
+            x = self.feature_norms[index](x)
+        return super().as_feature(x, index, norm=False, output_fmt=output_fmt)
 
     def finish(self, x: Tensor, index: int) -> Tensor:
         """The final norm fits the last stage alone; the map of an earlier one stays as it is."""
@@ -222,16 +212,6 @@ class PyramidBackbone(Backbone):
                 (r"^(?:norm|feature_norms)", (99999,)),
             ],
         }
-
-    @torch.jit.ignore
-    def set_input_size(self, img_size: int | Grid | None = None) -> None:
-        """Take another image size: a pyramid's weights know no size, so only the data config changes.
-
-        Args:
-            img_size: image height and width in pixels, an int if square; unchanged if None.
-        """
-        if img_size is not None:
-            self._remember_input_size(to_2tuple(img_size))
 
     def _describe_features(self) -> list[dict[str, Any]]:
         reduction = stride_of(self.stem)

@@ -5,6 +5,7 @@ from mlpzoo.ops.axis_linear import axis_linear
 from mlpzoo.ops.cycle_fc import cycle_fc
 from mlpzoo.ops.resize import resize_input_tokens, resize_output_tokens
 from mlpzoo.ops.reweight import mean_of_sum, reweighted_sum
+from mlpzoo.ops.spatial_gate import spatial_gate
 from mlpzoo.ops.token_linear import token_linear
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "resize_input_tokens",
     "resize_output_tokens",
     "reweighted_sum",
+    "spatial_gate",
     "token_linear",
 ]

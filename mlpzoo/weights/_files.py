@@ -4,6 +4,7 @@ Every reader first learns the names and shapes alone. What they describe is comp
 tensors themselves are read, so a file cannot make us take more memory than the model it is meant for.
 """
 
+import argparse
 import math
 import pickle
 import warnings
@@ -175,8 +176,11 @@ def _load_torch_zip(path: Path, archive: zipfile.ZipFile) -> Any:
 
 
 def _load_torch(path: Path, **options: Any) -> Any:
-    """Unpickle tensors and plain containers only. PyTorch warns of odd pickles and refuses them: once is enough."""
-    with _decoding(), warnings.catch_warnings():
+    """Unpickle tensors and plain containers only. PyTorch warns of odd pickles and refuses them: once is enough.
+
+    Besides, the bag of settings that timm's and DeiT's training scripts save next to the weights, which runs nothing.
+    """
+    with _decoding(), warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
         warnings.simplefilter("ignore")
         return torch.load(path, map_location="cpu", weights_only=True, **options)
 

@@ -14,7 +14,7 @@ from timm.layers import to_2tuple
 
 from mlpzoo.models import Backbone, ColumnarBackbone
 from mlpzoo.ops.resize import Grid
-from mlpzoo.weights import cyclemlp, mixer, resmlp, vip, vit
+from mlpzoo.weights import convmixer, cyclemlp, gmlp, mixer, resmlp, vip, vit
 from mlpzoo.weights._files import CheckpointError, TensorFile
 from mlpzoo.weights._keymap import KeyMap, Source, as_is
 
@@ -24,6 +24,8 @@ KEY_MAPS: dict[str, tuple[KeyMap, ...]] = {
     "cyclemlp": cyclemlp.KEY_MAPS,
     "vip": vip.KEY_MAPS,
     "vit": vit.KEY_MAPS,
+    "gmlp": gmlp.KEY_MAPS,
+    "convmixer": convmixer.KEY_MAPS,
 }
 """Released formats of each family, besides our own."""
 

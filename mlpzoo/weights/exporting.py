@@ -10,15 +10,21 @@ from torch import Tensor, nn
 
 from mlpzoo.models import FAMILIES, Backbone, BackboneConfig, Family, VitConfig, Weights
 from mlpzoo.ops.resize import Grid
-from mlpzoo.weights import mixer, resmlp, vit
-from mlpzoo.weights._files import CheckpointError
+from mlpzoo.weights import convmixer, gmlp, mixer, resmlp, vit
+from mlpzoo.weights._files import CheckpointError, shorten
 from mlpzoo.weights._keymap import KeyMap
 from mlpzoo.weights._writing import write_safetensors
 from mlpzoo.weights.folders import metadata, save_folder
 from mlpzoo.weights.identify import identify_checkpoint
 from mlpzoo.weights.loading import LoadReport, load_checkpoint
 
-TO_TIMM: dict[str, KeyMap] = {"mixer": mixer.TO_TIMM, "resmlp": resmlp.TO_TIMM, "vit": vit.TO_TIMM}
+TO_TIMM: dict[str, KeyMap] = {
+    "mixer": mixer.TO_TIMM,
+    "resmlp": resmlp.TO_TIMM,
+    "vit": vit.TO_TIMM,
+    "gmlp": gmlp.TO_TIMM,
+    "convmixer": convmixer.TO_TIMM,
+}
 """Our names to timm's, for the families that timm has."""
 
 LAYOUTS = ("mlpzoo", "timm")
@@ -59,7 +65,7 @@ def timm_state_dict(model: nn.Module) -> dict[str, Tensor]:
 
     Raises:
         TypeError: when the model is none of this zoo's.
-        ValueError: when timm does not have the family.
+        ValueError: when timm does not have the family, or not all of the network.
     """
     if not isinstance(model, Backbone):
         raise TypeError(f"timm_state_dict needs a model of mlpzoo, got {type(model).__name__}")
@@ -71,7 +77,8 @@ def timm_state_dict(model: nn.Module) -> dict[str, Tensor]:
         key_map = vit.TO_TIMM_BARE_ROOT
     own = model.state_dict()
     plan, unknown = key_map.plan(own)
-    assert not unknown, f"no rule for {unknown}"
+    if unknown:
+        raise ValueError(f"timm's {FAMILIES[model.family].title} has nothing like {shorten(unknown)}")
     return {theirs: source.layout(own[source.name]) for theirs, (source,) in plan.items()}
 
 

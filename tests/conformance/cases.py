@@ -11,6 +11,9 @@ import torch
 
 VECTORS = Path(__file__).parent / "vectors"
 
+WRAPPERS = {"cyclemlp": "model", "convmixer": "state_dict"}
+"""Where families nest the weights they release; the others do not."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
@@ -21,6 +24,8 @@ class Case:
     `truth_eps` is the rounding of the truth itself, where the authors' code computes in less than float64 whatever
     its parameters are. `has_kinks` tells of ReLUs: one whose input is within rounding of zero switches between
     float32 and float64, and the gradients of everything before it move by as much as it weighs.
+
+    `slow_in_float64` leaves that precision to `make test-all`.
     """
 
     name: str
@@ -28,6 +33,7 @@ class Case:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     truth_eps: float = 0.0
     has_kinks: bool = False
+    slow_in_float64: bool = False
 
     @property
     def description(self) -> dict[str, Any]:
@@ -65,7 +71,8 @@ class Case:
             return path
         path = folder / f"{self.name}.pth"
         state = {name: torch.from_numpy(value) for name, value in tensors.items()}
-        torch.save({"model": state} if self.name.startswith("cyclemlp") else state, path)
+        wrapper = next((key for family, key in WRAPPERS.items() if self.name.startswith(family)), None)
+        torch.save({wrapper: state} if wrapper else state, path)
         return path
 
 
@@ -90,4 +97,7 @@ CASES = (
     Case("ViT-B_16-prelogits", "vit_b16", {"representation_size": 768}, truth_eps=FLOAT32),
     Case("R26_S_32", "vit_r26_s32", truth_eps=FLOAT32, has_kinks=True),
     Case("R_Ti_16", "vit_r_ti16", has_kinks=True),
+    # PyTorch has no fast depthwise convolution for float64 with the channels last.
+    Case("convmixer_768_32", "convmixer_d768_32", slow_in_float64=True),
+    Case("convmixer_1024_20", "convmixer_d1024_20"),
 )

@@ -17,7 +17,19 @@ GRADIENT_ACROSS_KINKS = 1e-2
 """The same in float32, of a network with ReLUs."""
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
+RUNS = [
+    pytest.param(
+        case,
+        dtype,
+        id=f"{case.name}-{dtype}",
+        marks=[pytest.mark.slow] if case.slow_in_float64 and dtype == torch.float64 else [],
+    )
+    for case in CASES
+    for dtype in OUTPUT
+]
+
+
+@pytest.fixture(scope="module")
 def case(request):
     return request.param
 
@@ -37,7 +49,7 @@ def test_every_vector_here_is_used():
     assert {path.stem for path in VECTORS.glob("*.npz")} == {case.name for case in CASES}
 
 
-@pytest.mark.parametrize("dtype", OUTPUT, ids=str)
+@pytest.mark.parametrize(("case", "dtype"), RUNS, indirect=["case"])
 def test_outputs_and_gradients(case: Case, checkpoint, dtype):
     truth, description = case.truth, case.description
     allowed = max(OUTPUT[dtype], 100 * case.truth_eps)

@@ -13,7 +13,7 @@ from timm.models._features import FeatureGetterNet
 from torch import nn
 
 import mlpzoo
-from mlpzoo.models import FAMILIES, ColumnarBackbone, PyramidBackbone
+from mlpzoo.models import FAMILIES, ColumnarBackbone, MapBackbone
 
 FAMILY_NAMES = [*FAMILIES, "test_pyramid"]
 pytestmark = pytest.mark.parametrize("family", FAMILY_NAMES)
@@ -269,7 +269,7 @@ def test_another_input_size(family, model):
     expected = model(x)
     model.set_input_size(tuple(x.shape[2:]))
     assert torch.equal(model(x), expected), "the same size must change nothing"
-    if isinstance(model, PyramidBackbone):
+    if isinstance(model, MapBackbone):
         bound = hasattr(model.config, "img_size")
         other = (112, 56) if bound else (33, 101)
         if bound:

@@ -18,6 +18,8 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "cyclemlp": ("cyclemlp_b1", {"embed_dims": (8, 12, 16, 24), "depths": (1, 2, 1, 1)}),
     "vip": ("vip_s7", {"img_size": (56, 112), "embed_dims": (16, 32, 32, 48), "depths": (1, 2, 1, 1)}),
     "vit": ("vit_s16", {"img_size": (48, 64), "embed_dim": 16, "depth": 4, "num_heads": 2, "mlp_dim": 24}),
+    "gmlp": ("gmlp_ti16", {"img_size": (48, 64), "embed_dim": 16, "depth": 4, "mlp_dim": 24, "attn_dim": 4}),
+    "convmixer": ("convmixer_d768_32", {"embed_dim": 16, "depth": 4, "kernel_size": 5}),
 }
 """Family to a name and the options that make it small."""
 

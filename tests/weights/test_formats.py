@@ -159,6 +159,20 @@ def small_timm(family):
             **MIXER,
             **exact,
         }
+    if family == "gmlp":
+        theirs = timm.models.mlp_mixer.MlpMixer(
+            img_size=64,
+            embed_dim=8,
+            num_blocks=3,
+            num_classes=5,
+            mlp_ratio=2,
+            block_layer=timm.models.mlp_mixer.SpatialGatingBlock,
+            mlp_layer=timm.layers.GatedMlp,
+        )
+        return theirs, {"embed_dim": 8, "depth": 3, "mlp_dim": 16, "img_size": 64, "num_classes": 5}
+    if family == "convmixer":
+        theirs = timm.models.ConvMixer(8, 3, kernel_size=5, patch_size=7, num_classes=5)
+        return theirs, {"embed_dim": 8, "depth": 3, "kernel_size": 5, "num_classes": 5}
     if family == "resmlp":
         theirs = timm.models.mlp_mixer.MlpMixer(
             img_size=64,
@@ -186,6 +200,8 @@ def small_timm(family):
 OURS = {
     "mixer": "mixer_s16",
     "resmlp": "resmlp_s12",
+    "gmlp": "gmlp_s16",
+    "convmixer": "convmixer_d768_32",
     "vit": "vit_s16",
     "vit_gap": "vit_s16_gap",
     "vit_r": "vit_r_ti16",
@@ -255,6 +271,8 @@ def test_timm_has_no_such_family():
         mlpzoo.timm_state_dict(mlpzoo.create_model("cyclemlp_b1", device="meta"))
     with pytest.raises(TypeError, match="needs a model of mlpzoo, got Linear"):
         mlpzoo.timm_state_dict(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="timm's gMLP has nothing like blocks.0.mlp_channels.attn"):
+        mlpzoo.timm_state_dict(mlpzoo.create_model("gmlp_ti16", attn_dim=64, device="meta"))
 
 
 def test_torchvision(tmp_path):

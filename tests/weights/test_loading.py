@@ -1,5 +1,6 @@
 """Loading is strict, safe, and all or nothing."""
 
+import argparse
 import io
 import logging
 import pickle
@@ -253,6 +254,17 @@ def test_pickles_are_refused_and_not_run(trained, tmp_path):
     bare.write_bytes(pickle.dumps(Harmful()))
     assert_refused(bare, "pickled Python objects|damaged")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_settings_saved_beside_the_weights(trained, tmp_path, zipped):
+    """As timm's training script saves them: a Namespace holds plain values and runs nothing."""
+    args = argparse.Namespace(lr=0.1, model="mixer", img_size=[3, 64])
+    saved = {"epoch": 3, "state_dict": trained.state_dict(), "args": args, "optimizer": {"state": {}}}
+    torch.save(saved, tmp_path / "last.pth.tar", _use_new_zipfile_serialization=zipped)
+    model = create()
+    mlpzoo.load_checkpoint(model, tmp_path / "last.pth.tar")
+    assert_equal_models(model, trained)
 
 
 def test_an_archive_that_unpacks_to_more_than_it_says(trained, tmp_path):

@@ -25,6 +25,11 @@ SIZE_BOUND = {
         {"embed_dim": 16, "depth": 2, "num_classes": 5},
         {"reads": [], "writes": ["linear_tokens.bias"], "both": ["linear_tokens.weight"]},
     ),
+    "gmlp": (
+        "gmlp_s16",
+        {"embed_dim": 16, "depth": 2, "mlp_dim": 32, "num_classes": 5},
+        {"reads": [], "writes": ["mlp_channels.gate.proj.bias"], "both": ["mlp_channels.gate.proj.weight"]},
+    ),
     "vit": (
         "vit_s16",
         {"embed_dim": 12, "depth": 2, "num_heads": 3, "mlp_dim": 20, "num_classes": 5},
@@ -152,9 +157,9 @@ def smooth(model):
                 parameter.copy_(maps(len(parameter)) / 196)
             elif "mlp_tokens.fc2.weight" in name:
                 parameter.copy_(maps(parameter.shape[1]).T / parameter.shape[1])
-            elif "mlp_tokens.fc2.bias" in name or "linear_tokens.bias" in name:
+            elif name.endswith(("mlp_tokens.fc2.bias", "linear_tokens.bias", "gate.proj.bias")):
                 parameter.copy_(maps(1)[0])
-            elif "linear_tokens.weight" in name:
+            elif name.endswith(("linear_tokens.weight", "gate.proj.weight")):
                 parameter.copy_(basis.T @ torch.randn(9, 9) @ basis / 196)
             elif name == "pos_embed":
                 parameter[0, 1:] = maps(parameter.shape[-1]).T
