@@ -6,6 +6,7 @@ Shape suffixes: B batch, A heads, T tokens, D channels of a head, C channels of 
 import torch
 from torch import Tensor, nn
 
+from mlpzoo.layers.linear import Linear, rest
 from mlpzoo.ops import attention
 
 
@@ -15,7 +16,7 @@ class Attention(nn.Module):
     Args:
         dim: channels of a token, a multiple of `num_heads`.
         num_heads: heads; each sees `dim / num_heads` channels.
-        impl: which implementation of `mlpzoo.ops.attention` runs.
+        impl: which implementation of `mlpzoo.ops.attention` runs; if `"reference"`, of every op inside.
         qkv_bias: whether queries, keys and values have a bias.
         attn_drop: dropout rate of the attention weights.
         proj_drop: dropout rate after the last linear.
@@ -47,8 +48,8 @@ class Attention(nn.Module):
         self.num_heads = num_heads
         self.impl = impl
         self.attn_drop = attn_drop
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias, device=device, dtype=dtype)
-        self.proj = nn.Linear(dim, dim, device=device, dtype=dtype)
+        self.qkv = Linear(dim, 3 * dim, qkv_bias, impl=rest(impl), device=device, dtype=dtype)
+        self.proj = Linear(dim, dim, impl=rest(impl), device=device, dtype=dtype)
         self.proj_drop = nn.Dropout(proj_drop)
         self.reset_parameters()
 

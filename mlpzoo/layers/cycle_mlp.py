@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpzoo.layers.cycle_fc import CycleFC
+from mlpzoo.layers.linear import Linear, rest
 from mlpzoo.layers.split_reweight import SplitReweight
 
 
@@ -28,7 +29,7 @@ class CycleMLP(nn.Module):
         sampling: where the Cycle FCs read, see `CycleFC`.
         dilation: what their offsets are multiplied by where `sampling` is `"dilated"`.
         seed: seed of their offsets where `sampling` is `"random"`; the two draw apart.
-        impl: which implementation of `mlpzoo.ops.cycle_fc` and `mlpzoo.ops.reweighted_sum` runs.
+        impl: which implementation of `mlpzoo.ops.cycle_fc` runs; if `"reference"`, of every op inside.
         device: where the parameters live.
         dtype: their type.
 
@@ -57,12 +58,12 @@ class CycleMLP(nn.Module):
     ) -> None:
         super().__init__()
         dd: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.mlp_c = nn.Linear(dim, dim, bias=qkv_bias, **dd)
+        self.mlp_c = Linear(dim, dim, qkv_bias, impl=rest(impl), **dd)
         options: dict[str, Any] = {"dilation": dilation, "sampling": sampling, "impl": impl, **dd}
         self.sfc_h = CycleFC(dim, dim, (1, step_size), seed=2 * seed, **options)
         self.sfc_w = CycleFC(dim, dim, (step_size, 1), seed=2 * seed + 1, **options)
-        self.reweight = SplitReweight(dim, impl="reference" if impl == "reference" else "auto", **dd)
-        self.proj = nn.Linear(dim, dim, **dd)
+        self.reweight = SplitReweight(dim, impl=rest(impl), **dd)
+        self.proj = Linear(dim, dim, impl=rest(impl), **dd)
         self.proj_drop = nn.Dropout(proj_drop)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mlpzoo.layers.attention import Attention
+from mlpzoo.layers.linear import rest
 from mlpzoo.layers.mlp import MlpBlock
 
 
@@ -20,7 +21,7 @@ class EncoderBlock(nn.Module):
         dim: channels of a token.
         num_heads: heads of the attention.
         mlp_dim: hidden units of the MLP.
-        impl: which implementation of `mlpzoo.ops.attention` runs.
+        impl: which implementation of `mlpzoo.ops.attention` runs; if `"reference"`, of every op inside.
         drop: dropout rate after the attention and inside the MLP.
         attn_drop: dropout rate of the attention weights.
         drop_path: stochastic depth rate of the attention and of the MLP.
@@ -54,7 +55,7 @@ class EncoderBlock(nn.Module):
             dim, num_heads, attn_drop=attn_drop, proj_drop=drop, impl=impl, device=device, dtype=dtype
         )
         self.norm2 = nn.LayerNorm(dim, eps=norm_eps, device=device, dtype=dtype)
-        self.mlp = MlpBlock(dim, mlp_dim, act_layer=act_layer, drop=drop, device=device, dtype=dtype)
+        self.mlp = MlpBlock(dim, mlp_dim, act_layer=act_layer, drop=drop, impl=rest(impl), device=device, dtype=dtype)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
         self.reset_parameters()
 

@@ -7,6 +7,7 @@ import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
+from mlpzoo.layers.linear import rest
 from mlpzoo.layers.mixing import ChannelMixing, TokenMixing
 
 
@@ -24,7 +25,7 @@ class MixerBlock(nn.Module):
         norm_eps: epsilon of the LayerNorms; flax's default is 1e-6.
         drop: dropout rate inside both MLPs.
         drop_path: stochastic depth rate of both branches.
-        impl: which implementation of `mlpzoo.ops.token_linear` runs.
+        impl: which implementation of `mlpzoo.ops.token_linear` runs; if `"reference"`, of every op inside.
         device: where the parameters live.
         dtype: their type.
 
@@ -54,7 +55,7 @@ class MixerBlock(nn.Module):
         )
         self.norm2 = nn.LayerNorm(dim, eps=norm_eps, device=device, dtype=dtype)
         self.mlp_channels = ChannelMixing(
-            dim, channels_mlp_dim, act_layer=act_layer, drop=drop, device=device, dtype=dtype
+            dim, channels_mlp_dim, act_layer=act_layer, drop=drop, impl=rest(impl), device=device, dtype=dtype
         )
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 

@@ -10,6 +10,7 @@ import torch.fx
 from timm.layers import to_2tuple
 from torch import Tensor, nn
 
+from mlpzoo.layers.linear import Linear, rest
 from mlpzoo.layers.split_reweight import SplitReweight
 from mlpzoo.ops import axis_linear
 from mlpzoo.ops.resize import Grid
@@ -98,7 +99,7 @@ class WeightedPermuteMLP(nn.Module):
         attn_drop: without effect, as in the authors' code.
         proj_drop: dropout rate after the projection.
         seg_dim: another name for `segment_dim`, which has precedence.
-        impl: which implementation of `mlpzoo.ops.axis_linear` and `mlpzoo.ops.reweighted_sum` runs.
+        impl: which implementation of `mlpzoo.ops.axis_linear` runs; if `"reference"`, of every op inside.
         device: where the parameters live.
         dtype: their type.
 
@@ -128,11 +129,11 @@ class WeightedPermuteMLP(nn.Module):
         self.dim = dim
         self.set_grid(segment_dim if seg_dim is None else seg_dim)
         dd: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.mlp_c = nn.Linear(dim, dim, bias=qkv_bias, **dd)
+        self.mlp_c = Linear(dim, dim, qkv_bias, impl=rest(impl), **dd)
         self.mlp_h = AxisLinear(dim, 1, bias=qkv_bias, impl=impl, **dd)
         self.mlp_w = AxisLinear(dim, 2, bias=qkv_bias, impl=impl, **dd)
-        self.reweight = SplitReweight(dim, impl="reference" if impl == "reference" else "auto", **dd)
-        self.proj = nn.Linear(dim, dim, **dd)
+        self.reweight = SplitReweight(dim, impl=rest(impl), **dd)
+        self.proj = Linear(dim, dim, impl=rest(impl), **dd)
         self.proj_drop = nn.Dropout(proj_drop)
 
     @torch.jit.ignore

@@ -8,6 +8,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mlpzoo.layers.affine import Affine
+from mlpzoo.layers.linear import rest
 from mlpzoo.layers.mixing import ChannelMixing, TokenLinear
 from mlpzoo.ops.resize import Grid
 
@@ -22,7 +23,7 @@ class ResMLPBlock(nn.Module):
     Args:
         dim: channels of a token.
         num_tokens: tokens of an image.
-        impl: which implementation of `mlpzoo.ops.token_linear` runs.
+        impl: which implementation of `mlpzoo.ops.token_linear` runs; if `"reference"`, of every op inside.
         mlp_ratio: hidden units of the channel MLP for every channel.
         layer_scale_init: what every entry of the two scales starts from.
         drop: dropout rate inside the channel MLP.
@@ -56,7 +57,7 @@ class ResMLPBlock(nn.Module):
         self.ls1 = nn.Parameter(torch.empty(dim, device=device, dtype=dtype))
         self.norm2 = Affine(dim, device=device, dtype=dtype)
         self.mlp_channels = ChannelMixing(
-            dim, int(mlp_ratio * dim), act_layer=act_layer, drop=drop, device=device, dtype=dtype
+            dim, int(mlp_ratio * dim), act_layer=act_layer, drop=drop, impl=rest(impl), device=device, dtype=dtype
         )
         self.ls2 = nn.Parameter(torch.empty(dim, device=device, dtype=dtype))
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()

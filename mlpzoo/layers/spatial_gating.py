@@ -9,6 +9,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
+from mlpzoo.layers.linear import Linear, activated, rest
 from mlpzoo.layers.mixing import TokenLinear
 from mlpzoo.ops import attention, spatial_gate
 from mlpzoo.ops.resize import Grid
@@ -78,7 +79,7 @@ class TinyAttention(nn.Module):
         dim: channels in.
         out_dim: channels out.
         attn_dim: channels of queries, keys and values; 64 in the paper.
-        impl: which implementation of `mlpzoo.ops.attention` runs.
+        impl: which implementation of `mlpzoo.ops.attention` runs; if `"reference"`, of every op inside.
         device: where the parameters live.
         dtype: their type.
 
@@ -98,8 +99,8 @@ class TinyAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.impl = impl
-        self.qkv = nn.Linear(dim, 3 * attn_dim, device=device, dtype=dtype)
-        self.proj = nn.Linear(attn_dim, out_dim, device=device, dtype=dtype)
+        self.qkv = Linear(dim, 3 * attn_dim, impl=rest(impl), device=device, dtype=dtype)
+        self.proj = Linear(attn_dim, out_dim, impl=rest(impl), device=device, dtype=dtype)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """`(batch, tokens, dim)` to `(batch, tokens, out_dim)`."""
@@ -144,19 +145,23 @@ class SpatialGatingMlp(nn.Module):
         self.attn = (
             TinyAttention(dim, mlp_dim // 2, attn_dim, impl=impl, device=device, dtype=dtype) if attn_dim else None
         )
-        self.fc1 = nn.Linear(dim, mlp_dim, device=device, dtype=dtype)
+        self.fc1 = Linear(dim, mlp_dim, impl=rest(impl), device=device, dtype=dtype)
         self.act = create_activation(act_layer)
         self.drop1 = nn.Dropout(drop)
         self.gate = SpatialGatingUnit(
             mlp_dim, num_tokens, impl=impl, norm_eps=gate_norm_eps, device=device, dtype=dtype
         )
-        self.fc2 = nn.Linear(mlp_dim // 2, dim, device=device, dtype=dtype)
+        self.fc2 = Linear(mlp_dim // 2, dim, impl=rest(impl), device=device, dtype=dtype)
         self.drop2 = nn.Dropout(drop)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """`(batch, num_tokens, dim)` to the same."""
         shift_BTG = self.attn(x_BTC) if self.attn is not None else None
-        x_BTG = self.gate(self.drop1(self.act(self.fc1(x_BTC))), shift_BTG)
+        if torch.jit.is_scripting():  # noqa: SIM108 - TorchScript would compile both arms of an expression
+            x_BTE = self.act(self.fc1(x_BTC))
+        else:
+            x_BTE = activated(self.fc1, self.act, x_BTC)
+        x_BTG = self.gate(self.drop1(x_BTE), shift_BTG)
         return self.drop2(self.fc2(x_BTG))
 
 

@@ -146,6 +146,7 @@ class PyramidBackbone(MapBackbone):
             norm_eps=config.norm_eps,
             drop=config.proj_drop_rate,
             drop_path=drop_path,
+            impl=config.impl,
             **dd,
         )
 

@@ -3,6 +3,7 @@
 from mlpzoo.ops.attention import attention
 from mlpzoo.ops.axis_linear import axis_linear
 from mlpzoo.ops.cycle_fc import cycle_fc
+from mlpzoo.ops.linear import linear
 from mlpzoo.ops.resize import resize_input_tokens, resize_output_tokens
 from mlpzoo.ops.reweight import mean_of_sum, reweighted_sum
 from mlpzoo.ops.spatial_gate import spatial_gate
@@ -12,6 +13,7 @@ __all__ = [
     "attention",
     "axis_linear",
     "cycle_fc",
+    "linear",
     "mean_of_sum",
     "resize_input_tokens",
     "resize_output_tokens",

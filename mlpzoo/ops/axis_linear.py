@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from mlpzoo.ops.linear import linear
+
 
 def axis_linear_reference(x_BHWC: Tensor, w_CC: Tensor, b_C: Tensor | None, axis: int) -> Tensor:
     """The same map as `axis_linear`, as the authors write it: a five-axis copy, a linear, and a copy back."""
@@ -65,5 +67,5 @@ def axis_linear(x_BHWC: Tensor, w_CC: Tensor, b_C: Tensor | None, axis: int, imp
         kernel = w_CC.unflatten(1, (length, 1, -1)).permute(0, 3, 1, 2)
         y_AQC = F.conv2d(x_ALQS.permute(0, 3, 1, 2), kernel, b_C).squeeze(2).transpose(1, 2)
     else:
-        y_AQC = F.linear(x_ALQS.transpose(1, 2).flatten(2), w_CC, b_C)
+        y_AQC = linear(x_ALQS.transpose(1, 2).flatten(2), w_CC, b_C)
     return y_AQC.unflatten(2, (length, -1)).transpose(1, 2).reshape(x_BHWC.shape)

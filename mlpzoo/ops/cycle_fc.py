@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
+from mlpzoo.ops.linear import linear
+
 
 def channel_offsets(
     channels: int,
@@ -131,6 +133,6 @@ def cycle_fc(
         shifted_BHWC = shift_by_selection(x_BHWC, offsets_C, reach, axis)
     groups = x_BHWC.shape[3] // w_OG.shape[1]
     if groups == 1:
-        return F.linear(shifted_BHWC, w_OG, b_O)
+        return linear(shifted_BHWC, w_OG, b_O)
     y_BOHW = F.conv2d(shifted_BHWC.permute(0, 3, 1, 2), w_OG.unsqueeze(2).unsqueeze(3), b_O, groups=groups)
     return y_BOHW.permute(0, 2, 3, 1)

@@ -1,0 +1,201 @@
+import pytest
+import torch
+from error_budget import assert_within_budget
+from torch import nn
+from torch.func import functional_call, grad, vmap
+from torch.utils.flop_counter import FlopCounterMode
+
+from mlpzoo.layers import MlpBlock
+from mlpzoo.layers.linear import Linear, activated
+from mlpzoo.ops import linear
+from mlpzoo.ops.linear import linear_reference
+
+ACTS = ("none", "gelu", "gelu_tanh")
+SHAPES = [
+    pytest.param(lead, i, o, id=f"{'x'.join(map(str, lead))}-I{i}-O{o}")
+    for lead, i, o in [((2, 196), 384, 768), ((1, 221), 63, 65), ((3, 13, 17), 33, 5), ((31,), 7, 33), ((2, 49), 1, 9)]
+]
+
+
+DEPRECATED = pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:FutureWarning")
+
+
+def inputs(lead, i, o):
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+    return [draw(*lead, i), draw(o, i) / i**0.5, draw(o)]
+
+
+def small():
+    return [value.float() for value in inputs((3, 5), 6, 4)]
+
+
+def forced(x, w, b, act="none"):
+    """The fast path even for little work; the reference where it cannot run, as the budget's truth in float64."""
+    return linear(x, w, b, act, "onednn" if x.dtype == torch.float32 else "auto")
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize(("lead", "i", "o"), SHAPES)
+def test_within_error_budget(lead, i, o, act, poisoned_empty):
+    assert_within_budget(
+        lambda *a: forced(*a, act), lambda *a: linear_reference(*a, act), inputs(lead, i, o), torch.float32
+    )
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize(("lead", "i", "o"), SHAPES)
+def test_activation_inside_the_product(lead, i, o, act):
+    """Without gradients: its error against float64 is at most twice the reference's own."""
+    exact = linear_reference(*inputs(lead, i, o), act)
+    single = [value.float() for value in inputs(lead, i, o)]
+    with torch.no_grad():
+        found, peer = forced(*single, act).double(), linear_reference(*single, act).double()
+    budget = 2 * (peer - exact).square().mean().sqrt() + 0.1 * torch.finfo(torch.float32).eps * exact.abs().mean()
+    assert (found - exact).square().mean().sqrt() <= budget
+
+
+def test_without_bias_and_of_any_strides():
+    x, w, _ = small()
+    strided = x.transpose(0, 1).contiguous().transpose(0, 1)
+    with torch.no_grad():
+        torch.testing.assert_close(forced(strided, w, None), linear_reference(x, w))
+        torch.testing.assert_close(forced(x[..., ::2], w[:, ::2], None), linear_reference(x[..., ::2], w[:, ::2]))
+        torch.testing.assert_close(forced(x[:1].expand(3, -1, -1), w, None)[2], linear_reference(x[0], w))
+        torch.testing.assert_close(forced(x[:, ::2], w.t().contiguous().t(), None), linear_reference(x[:, ::2], w))
+
+
+@pytest.mark.parametrize(
+    "needed", [(True, False, False), (False, True, False), (False, False, True), (True, True, True)]
+)
+def test_gradients_of_what_is_asked_for_alone(needed):
+    fast, slow = ([v.clone().requires_grad_(n) for v, n in zip(small(), needed, strict=True)] for _ in range(2))
+    forced(*fast).square().sum().backward()
+    linear_reference(*slow).square().sum().backward()
+    for a, b in zip(fast, slow, strict=True):
+        assert (a.grad is None) == (b.grad is None)
+        if b.grad is not None:
+            torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_gradients_of_gradients():
+    """As a gradient penalty takes them."""
+    penalties = []
+    for function in (forced, linear_reference):
+        x, w, b = (value.clone().requires_grad_() for value in small())
+        (gradient,) = torch.autograd.grad(function(x, w, b).square().sum(), x, create_graph=True)
+        gradient.square().sum().backward()
+        penalties.append((x.grad, w.grad))
+    for a, b in zip(*penalties, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@DEPRECATED
+def test_forward_mode():
+    x, w, b = small()
+    tangents = tuple(torch.ones_like(value) for value in (x, w, b))
+    found = torch.autograd.functional.jvp(forced, (x, w, b), tangents)[1]
+    with torch.autograd.forward_ad.dual_level():
+        pairs = zip((x, w, b), tangents, strict=True)
+        duals = [torch.autograd.forward_ad.make_dual(value.requires_grad_(), tangent) for value, tangent in pairs]
+        forward = torch.autograd.forward_ad.unpack_dual(forced(*duals)).tangent
+    torch.testing.assert_close(forward, found)
+
+
+def big_layer():
+    """Enough work for the fast path to be chosen by itself."""
+    torch.manual_seed(0)
+    return Linear(256, 512), torch.randn(2, 64, 256)
+
+
+def names_run(function):
+    with torch.profiler.profile() as profile:
+        function()
+    return {event.key for event in profile.key_averages()}
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration:UserWarning")
+def test_chosen_by_work_and_place():
+    layer, x = big_layer()
+    onednn = "mkldnn::_linear_pointwise"
+    with torch.no_grad():
+        assert onednn in names_run(lambda: layer(x))
+        assert onednn not in names_run(lambda: layer(x[:1, :2]))
+        assert onednn not in names_run(lambda: Linear(256, 512, impl="reference")(x))
+        assert onednn not in names_run(lambda: layer.double()(x.double()))
+        with torch.autocast("cpu", torch.bfloat16):
+            assert layer.float()(x).dtype == torch.bfloat16
+        with torch.backends.mkldnn.flags(enabled=False):
+            assert onednn not in names_run(lambda: layer(x))
+    assert onednn in names_run(lambda: layer(x).sum().backward())
+
+
+@DEPRECATED
+def test_tracers_and_compilers_see_torchs_own():
+    layer, x = big_layer()
+    with torch.no_grad():
+        assert "mkldnn" not in str(torch.jit.trace(layer, x).graph)
+        assert "mkldnn" not in str(torch.jit.script(layer).graph)
+        assert "mkldnn" not in torch.fx.symbolic_trace(nn.Sequential(layer)).code
+        assert "mkldnn" not in str(torch.export.export(layer, (x,)).graph)
+        compiled = torch.compile(layer, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(x), layer(x))
+
+
+def test_function_transforms():
+    layer, x = big_layer()
+    parameters = dict(layer.named_parameters())
+
+    def loss(parameters, x):
+        return functional_call(layer, parameters, (x,)).square().mean()
+
+    per_sample = vmap(grad(loss), (None, 0))(parameters, x)
+    layer(x[1]).square().mean().backward()
+    torch.testing.assert_close(per_sample["weight"][1], layer.weight.grad)
+
+
+def test_operations_are_counted():
+    layer, x = big_layer()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        layer(x)
+    assert counter.get_total_flops() == 2 * 128 * 256 * 512
+
+
+def test_it_is_a_linear_layer_for_everybody_else():
+    layer, x = big_layer()
+    plain = nn.Linear(256, 512)
+    plain.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(layer(x), plain(x))
+    assert isinstance(layer, nn.Linear)
+
+
+def test_an_activation_somebody_watches_runs_by_itself():
+    torch.manual_seed(0)
+    block, x = MlpBlock(128, 512), torch.randn(4, 64, 128)
+    with torch.no_grad():
+        fused = block(x)
+        seen = []
+        handle = block.fc1.register_forward_hook(lambda *arguments: seen.append(arguments[-1]))
+        torch.testing.assert_close(block(x), fused)
+        torch.testing.assert_close(seen[0], nn.functional.linear(x, block.fc1.weight, block.fc1.bias))
+        handle.remove()
+        block.act.register_forward_hook(lambda *arguments: seen.append(arguments[-1]))
+        block(x)
+        torch.testing.assert_close(seen[1], nn.functional.gelu(seen[0]))
+        other = nn.ReLU()
+        torch.testing.assert_close(activated(block.fc1, other, x), other(seen[0]))
+        for act, form in ((nn.GELU(), "none"), (nn.GELU("tanh"), "tanh")):
+            torch.testing.assert_close(activated(block.fc1, act, x), nn.functional.gelu(seen[0], approximate=form))
+
+
+def test_what_is_refused():
+    x, w, b = small()
+    with pytest.raises(ValueError, match="unknown impl 'mkl' of linear"):
+        linear(x, w, b, impl="mkl")
+    with pytest.raises(ValueError, match="unknown activation 'relu' of linear"):
+        linear(x, w, b, "relu")
+    with pytest.raises(ValueError, match="needs float32 tensors on a CPU"):
+        linear(x.double(), w.double(), b.double(), impl="onednn")
