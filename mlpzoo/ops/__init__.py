@@ -3,6 +3,8 @@
 from mlpzoo.ops.attention import attention
 from mlpzoo.ops.axis_linear import axis_linear
 from mlpzoo.ops.cycle_fc import cycle_fc
+from mlpzoo.ops.image_resize import resize_bilinear, resize_nearest
+from mlpzoo.ops.partition import partition, unpartition
 from mlpzoo.ops.resize import resize_input_tokens, resize_output_tokens
 from mlpzoo.ops.reweight import mean_of_sum, reweighted_sum
 from mlpzoo.ops.token_linear import token_linear
@@ -12,8 +14,12 @@ __all__ = [
     "axis_linear",
     "cycle_fc",
     "mean_of_sum",
+    "partition",
+    "resize_bilinear",
     "resize_input_tokens",
+    "resize_nearest",
     "resize_output_tokens",
     "reweighted_sum",
     "token_linear",
+    "unpartition",
 ]
