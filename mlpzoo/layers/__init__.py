@@ -16,7 +16,7 @@ from mlpzoo.layers.mlp import MlpBlock
 from mlpzoo.layers.multi_axis_mlp import MultiAxisMlp, PartitionedGatedMlp
 from mlpzoo.layers.patch_embed import PatchEmbed
 from mlpzoo.layers.permute_mlp import AxisLinear, WeightedPermuteMLP
-from mlpzoo.layers.resample import Resample
+from mlpzoo.layers.resample import GatherLevels, Resample
 from mlpzoo.layers.residual import ResidualBlock
 from mlpzoo.layers.resmlp import ResMLPBlock
 from mlpzoo.layers.resnet_stem import ResNetStem, StdConv
@@ -37,6 +37,7 @@ __all__ = [
     "CycleMLP",
     "Downsample",
     "EncoderBlock",
+    "GatherLevels",
     "MixerBlock",
     "MlpAttentionBlock",
     "MlpBlock",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpzoo.layers.conv_nhwc import ConvNHWC
-from mlpzoo.layers.init import flax_default_
+from mlpzoo.layers.init import flax_default_, normal_002_
 from mlpzoo.layers.mlp import MlpBlock
 
 
@@ -129,5 +129,4 @@ class MlpAttentionBlock(nn.Module):
     def reset_parameters(self) -> None:
         """Kernels of the MLP from a normal distribution of deviation 0.02, zero biases, as the authors draw."""
         for layer in (self.mlp.fc1, self.mlp.fc2):
-            nn.init.normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
+            normal_002_(layer)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
 from mlpzoo.layers.conv_nhwc import UpsampleNHWC
-from mlpzoo.layers.init import flax_default_
+from mlpzoo.layers.init import flax_default_, normal_002_
 from mlpzoo.layers.mixing import TokenLinear
 from mlpzoo.ops import partition, unpartition
 
@@ -68,8 +68,7 @@ class MultiAxisGate(nn.Module):
         for linear in (self.fc1, self.fc2):
             flax_default_(linear)
         for mixing in (self.grid, self.block):
-            nn.init.normal_(mixing.weight, std=0.02)
-            nn.init.ones_(mixing.bias)
+            normal_002_(mixing, bias=1.0)
 
 
 def _mix(x_BHWC: Tensor, layer: TokenLinear, kind: str, size: int) -> Tensor:

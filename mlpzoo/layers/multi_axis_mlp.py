@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
+from mlpzoo.layers.init import normal_002_
 from mlpzoo.layers.mixing import TokenLinear
 from mlpzoo.ops import partition, unpartition
 
@@ -69,8 +70,7 @@ class PartitionedGatedMlp(nn.Module):
     def reset_parameters(self) -> None:
         """Kernels from a normal distribution of deviation 0.02 and zero biases, as the authors draw."""
         for layer in (self.fc1, self.gate, self.fc2):
-            nn.init.normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
+            normal_002_(layer)
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
@@ -136,5 +136,4 @@ class MultiAxisMlp(nn.Module):
     def reset_parameters(self) -> None:
         """Kernels of the two linears from a normal distribution of deviation 0.02, zero biases, as the authors draw."""
         for layer in (self.fc1, self.fc2):
-            nn.init.normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
+            normal_002_(layer)

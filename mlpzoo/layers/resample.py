@@ -1,7 +1,9 @@
-"""Bring a map to another size and number of channels.
+"""Bring maps to another size and number of channels.
 
 Shape suffixes: B batch, H × W positions, P × Q positions after, C channels in, O channels out.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +57,41 @@ class Resample(nn.Module):
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
         return f"ratio={self.ratio:g}"
+
+
+class GatherLevels(nn.Module):
+    """Bring the maps of all levels of a U-Net to one level, each by a `Resample`, and join their channels.
+
+    Args:
+        dims: channels of every level, from the top; each level halves the map above.
+        level: the level wanted, counted from the top.
+        lowest_first: whether the lowest level's channels come first.
+        device: where the parameters live.
+        dtype: their type.
+
+    Shape:
+        a list of maps `(batch, height / 2^i, width / 2^i, dims[i])` to one of `len(dims)` × `dims[level]` channels.
+    """
+
+    def __init__(
+        self,
+        dims: Sequence[int],
+        level: int,
+        *,
+        lowest_first: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.lowest_first = lowest_first
+        self.resamplings = nn.ModuleList(
+            Resample(dim, dims[level], 2.0 ** (i - level), device=device, dtype=dtype) for i, dim in enumerate(dims)
+        )
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """The maps of all levels, from the top, to one."""
+        gathered = [resampling(x_BHWC) for resampling, x_BHWC in zip(self.resamplings, maps, strict=True)]
+        return torch.cat(gathered[::-1] if self.lowest_first else gathered, dim=-1)
 
 
 def _resize(x_BHWC: Tensor, height: int, width: int) -> Tensor:

@@ -20,9 +20,9 @@ from mlpzoo.layers import (
     ConvAttentionBlock,
     ConvNHWC,
     CrossGating,
+    GatherLevels,
     MlpAttentionBlock,
     MultiAxisMlp,
-    Resample,
     SupervisedAttention,
     UpsampleNHWC,
 )
@@ -92,11 +92,16 @@ class MaximConfig:
         """Channels of a level."""
         return self.embed_dim * 2**level
 
-    def sizes(self, level: int) -> dict[str, int]:
+    def sizes(self, level: int) -> dict[str, Any]:
         """Sides of a level's blocks and grid; the bottleneck's are the low-resolution ones whatever the depth."""
         if level < min(self.high_res_stages, self.depth):
             return {"block_size": self.block_size_hr, "grid_size": self.grid_size_hr}
         return {"block_size": self.block_size_lr, "grid_size": self.block_size_lr}
+
+    def cross_gating_options(self, level: int) -> dict[str, Any]:
+        """Keyword arguments of every `CrossGating` of a level."""
+        shared = {"factor": self.input_proj_factor, "act_layer": self.act_layer, "norm_eps": self.norm_eps}
+        return {**self.sizes(level), **shared}
 
     @property
     def size_multiple(self) -> int:
@@ -123,12 +128,11 @@ class MaximBlock(nn.Module):
         super().__init__()
         dim = config.dim(min(level, config.depth - 1))
         shared: dict[str, Any] = {"act_layer": config.act_layer, "norm_eps": config.norm_eps, **dd}
-        sizes = config.sizes(level)
         self.proj = nn.Linear(in_dim, dim, **dd)
         self.mixings = nn.ModuleList(
             MultiAxisMlp(
                 dim,
-                **sizes,
+                **config.sizes(level),
                 factor=config.input_proj_factor,
                 block_factor=config.block_gmlp_factor,
                 grid_factor=config.grid_gmlp_factor,
@@ -144,7 +148,7 @@ class MaximBlock(nn.Module):
             for _ in range(config.num_groups)
         )
         self.cross_gating = (
-            CrossGating(dim, dim, dim, **sizes, upsample_y=False, factor=config.input_proj_factor, **shared)
+            CrossGating(dim, dim, dim, upsample_y=False, **config.cross_gating_options(level), **dd)
             if cross_gating
             else None
         )
@@ -178,35 +182,31 @@ class MaximStage(nn.Module):
     def __init__(self, config: MaximConfig, *, first: bool, last: bool, **dd: Any) -> None:
         super().__init__()
         levels, scales = range(config.depth), range(config.num_supervision_scales)
-        dims, below = [config.dim(i) for i in levels], [config.dim(min(i + 1, config.depth - 1)) for i in levels]
-        gating: dict[str, Any] = {
-            "factor": config.input_proj_factor, "act_layer": config.act_layer, "norm_eps": config.norm_eps, **dd
-        }  # fmt: skip
+        dims = [config.dim(i) for i in levels]
+        below = [*dims[1:], dims[-1]]
 
         def crossing(in_dim: int, y_dim: int, level: int, upsample_y: bool) -> CrossGating:
-            return CrossGating(in_dim, y_dim, dims[level], **config.sizes(level), upsample_y=upsample_y, **gating)
-
-        def resamplings() -> nn.ModuleList:
-            """From every level to every level, by [to][from]."""
-            return nn.ModuleList(
-                nn.ModuleList(Resample(dims[j], dims[i], 2.0 ** (j - i), **dd) for j in levels) for i in levels
+            return CrossGating(
+                in_dim, y_dim, dims[level], upsample_y=upsample_y, **config.cross_gating_options(level), **dd
             )
 
         self.input_convs = nn.ModuleList(ConvNHWC(config.in_chans, dims[i], 3, padding=1, **dd) for i in scales)
         self.input_fusions = nn.ModuleList(() if first else (crossing(dims[i], dims[i], i, False) for i in scales))
+        # At the top the authors join the input with itself.
         self.encoders = nn.ModuleList(
             MaximBlock(dims[max(i - 1, 0)] + (dims[i] if i in scales else 0), i, config, cross_gating=not first, **dd)
             for i in levels
         )
         self.downs = nn.ModuleList(ConvNHWC(dim, dim, 4, 2, padding=1, **dd) for dim in dims)
-        self.bottleneck = nn.ModuleList(
-            MaximBlock(dims[-1], config.depth, config, **dd) for _ in range(config.num_bottleneck_blocks)
+        self.bottleneck = nn.Sequential(
+            *(MaximBlock(dims[-1], config.depth, config, **dd) for _ in range(config.num_bottleneck_blocks))
         )
-        self.to_skips = resamplings()
+        self.to_skips = nn.ModuleList(GatherLevels(dims, i, **dd) for i in levels)
         self.skips = nn.ModuleList(crossing(config.depth * dims[i], below[i], i, True) for i in levels)
-        self.to_decoders = resamplings()
+        self.to_decoders = nn.ModuleList(GatherLevels(dims, i, lowest_first=True, **dd) for i in levels)
         self.ups = nn.ModuleList(UpsampleNHWC(below[i], dims[i], **dd) for i in levels)
         self.decoders = nn.ModuleList(MaximBlock((config.depth + 1) * dims[i], i, config, **dd) for i in levels)
+        self.last = last
         self.outputs = nn.ModuleList(
             ConvNHWC(dims[i], config.in_chans, 3, padding=1, **dd)
             if last
@@ -225,40 +225,40 @@ class MaximStage(nn.Module):
             earlier: sum of its encoders' and decoders' maps at every level; empty for the first stage.
 
         Returns:
-            The images made, and the next stage's `attended` and `earlier`; the former empty in the last stage.
+            The images made, and the next stage's `attended`, empty in the last, and `earlier`.
         """
         inputs = [conv(image) for conv, image in zip(self.input_convs, images, strict=True)]
         if attended:
             inputs = [fusion(x, y)[0] for fusion, x, y in zip(self.input_fusions, inputs, attended, strict=True)]
-
-        x, encoded = inputs[0], []
+        x_BHWC, encoded = inputs[0], []
         for i, (encoder, down) in enumerate(zip(self.encoders, self.downs, strict=True)):
-            # At the top the authors join the input with itself.
-            x = torch.cat([x, inputs[i]], dim=-1) if i < len(inputs) else x
-            encoded.append(encoder(x, earlier[i] if earlier else None))
-            x = down(encoded[-1])
+            if i < len(inputs):
+                x_BHWC = torch.cat([x_BHWC, inputs[i]], dim=-1)
+            encoded.append(encoder(x_BHWC, earlier[i] if earlier else None))
+            x_BHWC = down(encoded[-1])
         del inputs
-        for block in self.bottleneck:
-            x = block(x)
+        x_BHWC = self.bottleneck(x_BHWC)
 
-        signal, skips = x, [x] * len(encoded)
-        for i in reversed(range(len(encoded))):
-            gathered = torch.cat([to(y) for to, y in zip(self.to_skips[i], encoded, strict=True)], dim=-1)
-            skips[i], signal = self.skips[i](gathered, signal)
-        del signal
+        signal_BHWC = x_BHWC
+        skips: list[Tensor] = []
+        for gather, skip in zip(reversed(self.to_skips), reversed(self.skips), strict=True):
+            fused, signal_BHWC = skip(gather(encoded), signal_BHWC)
+            skips.insert(0, fused)
 
-        decoded, made, attended = [x] * len(encoded), [x] * len(images), []
-        for i in reversed(range(len(encoded))):
-            # The authors join the skips from the lowest level up.
-            gathered = [self.to_decoders[i][j](skips[j]) for j in reversed(range(len(skips)))]
-            x = decoded[i] = self.decoders[i](torch.cat([self.ups[i](x), *gathered], dim=-1))
-            if i < len(images):
-                if isinstance(self.outputs[i], SupervisedAttention):
-                    features, made[i] = self.outputs[i](x, images[i])
-                    attended.insert(0, features)
-                else:
-                    made[i] = self.outputs[i](x) + images[i]
-        return made, attended, [enc + dec for enc, dec in zip(encoded, decoded, strict=True)]
+        made: list[Tensor] = []
+        attention: list[Tensor] = []
+        decoded: list[Tensor] = []
+        for i in reversed(range(len(self.decoders))):
+            x_BHWC = torch.cat([self.ups[i](x_BHWC), self.to_decoders[i](skips)], dim=-1)
+            x_BHWC = self.decoders[i](x_BHWC)
+            decoded.insert(0, x_BHWC)
+            if i < len(images) and self.last:
+                made.insert(0, self.outputs[i](x_BHWC) + images[i])
+            elif i < len(images):
+                features, image = self.outputs[i](x_BHWC, images[i])
+                attention.insert(0, features)
+                made.insert(0, image)
+        return made, attention, [] if self.last else [x + y for x, y in zip(encoded, decoded, strict=True)]
 
 
 class MAXIM(nn.Module):
@@ -318,8 +318,9 @@ class MAXIM(nn.Module):
         """Draw every parameter as the authors' code does."""
         # What stands inside a layer comes first, for the layer may draw it in its own way.
         for module in reversed(list(self.modules())):
-            if module is not self and hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+            reset = getattr(module, "reset_parameters", None)
+            if module is not self and reset is not None:
+                reset()
 
 
 # The authors' table in `Model()`; the paper's MAXIM-2S and -3S are S-2 and S-3.

@@ -116,7 +116,9 @@ KEY_MAPS = (
             *_layer(rf"{BOTTLENECK}/input_proj", r"stages.\1.bottleneck.\2.proj", pointwise_kernel),
             *_groups(BOTTLENECK, r"stages.\1.bottleneck.\2", "channel_attention_block_1_"),
             *_layer(
-                rf"{STAGE}_to_(skips|decoders)_(\d+)_(\d+)/Conv_0", r"stages.\1.to_\2.\3.\4.proj", pointwise_kernel
+                rf"{STAGE}_to_(skips|decoders)_(\d+)_(\d+)/Conv_0",
+                r"stages.\1.to_\2.\3.resamplings.\4.proj",
+                pointwise_kernel,
             ),
             *_cross_gating(rf"{STAGE}_cross_gating_block_(\d+)", r"stages.\1.skips.\2"),
             *_layer(rf"{DECODER}/ConvTranspose_0", r"stages.\1.ups.\2", upsampling_kernel),
