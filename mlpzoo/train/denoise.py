@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
-from torch import Tensor
+from torch import Tensor, nn
 
 from mlpzoo.restoration import MAXIM, Picture, create_restorer, psnr, restore, save_restorer, ssim, write_picture
 from mlpzoo.train._run import Progress, publish, staging
@@ -154,9 +154,10 @@ def train_denoise(
         with torch.random.fork_rng(devices=cuda_devices), (partial / "metrics.jsonl").open("w") as metrics:
             torch.manual_seed(seed)
             model = create_restorer(ARCHITECTURE, device=device, **MODEL_ARGS)
-            for convolution in model.stages[-1].outputs:
-                # The network adds what these make to its input: so it starts as the identity, not far from the goal.
-                torch.nn.init.zeros_(convolution.weight)
+            for name, parameter in model.named_parameters():
+                if name.startswith("stages.0.outputs."):
+                    # What these convolutions make is added to the input: so the network starts as the identity.
+                    nn.init.zeros_(parameter)
             start = time.perf_counter()
             for record in _train(model, [read_photograph(name) for name in PHOTOGRAPHS], seed, epochs, progress):
                 metrics.write(json.dumps(record) + "\n")
@@ -241,7 +242,7 @@ def _train(
                 loss = charbonnier(outputs, clean)
                 optimizer.zero_grad()
                 loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_NORM)
+                nn.utils.clip_grad_norm_(model.parameters(), MAX_NORM)
                 optimizer.step()
                 updates += 1
                 scheduler.step_update(updates)

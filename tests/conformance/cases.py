@@ -16,7 +16,8 @@ VECTORS = Path(__file__).parent / "vectors"
 class Case:
     """One pair of files in `vectors/`.
 
-    `model` and `options` go to `create_model`; `release` writes the parameters as the authors release them.
+    `model` and `options` go to `create_model`, or to `create_restorer` if it is a restoration network; `release` writes
+    the parameters as the authors release them.
 
     `truth_eps` is the rounding of the truth itself, where the authors' code computes in less than float64 whatever
     its parameters are. `has_kinks` tells of ReLUs: one whose input is within rounding of zero switches between
@@ -61,6 +62,11 @@ class Case:
         tensors = {**self.parameters(), **self.constants()}
         if self.description["layout"].startswith("flax"):
             path = folder / f"{self.name}.npz"
+            if self.model.startswith("maxim"):
+                tensors = {f"opt/target/{name}": value for name, value in tensors.items()}
+                # What the optimizer remembers stands beside the parameters, in the same names.
+                tensors["opt/state/step"] = np.array(7)
+                tensors["opt/state/param_states/stage_0_input_conv_0/bias/grad_ema"] = np.zeros(32, np.float32)
             np.savez(path, **tensors)
             return path
         path = folder / f"{self.name}.pth"
@@ -90,4 +96,6 @@ CASES = (
     Case("ViT-B_16-prelogits", "vit_b16", {"representation_size": 768}, truth_eps=FLOAT32),
     Case("R26_S_32", "vit_r26_s32", truth_eps=FLOAT32, has_kinks=True),
     Case("R_Ti_16", "vit_r_ti16", has_kinks=True),
+    Case("MAXIM-S-1", "maxim_s1"),
+    Case("MAXIM-S-2", "maxim_s2"),
 )
