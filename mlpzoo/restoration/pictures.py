@@ -5,10 +5,8 @@ Shape suffixes: C image channels, H × W pixels.
 
 import dataclasses
 import os
-import struct
 import tempfile
 import warnings
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +14,12 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
 
 from mlpzoo.inference import FORMATS, FilePath, ImageError, read_image
+from mlpzoo.restoration import _png16
 
 ORIENTATION = 0x0112
 """EXIF's tag for how a picture is turned."""
-
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 SUFFIXES: dict[str, dict[str, Any]] = {
     ".png": {},
@@ -57,7 +53,7 @@ class Picture:
 def read_picture(path: FilePath) -> Picture:
     """Read an image file upright, in RGB, with all its bits where it is a PNG or a gray picture.
 
-    Transparent pixels are put on white. TIFF files of 16 bits and three channels are read with 8.
+    Transparent pixels are put on white. Colour TIFF files and interlaced PNG files of 16 bits are read with 8.
 
     Args:
         path: a file in one of `mlpzoo.inference.FORMATS`, told by content.
@@ -93,17 +89,17 @@ def _metadata(path: FilePath) -> tuple[int, bytes, bytes, str]:
 def _read_16_bits(path: Path, orientation: int, mode: str) -> Tensor | None:
     """The pixels of a picture of 16 bits; None for one of 8."""
     content = path.read_bytes()
-    if content.startswith(PNG_SIGNATURE) and content[24:25] == b"\x10":
+    if _png16.has_16_bits(content):
         try:
-            samples = decode_image(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.UNCHANGED)
-        except RuntimeError as error:
+            samples = _png16.decode(content)
+        except ValueError as error:
             raise ImageError(f"cannot read {os.fspath(path)}: it is damaged or cut short ({error})") from None
     elif mode.startswith("I"):
         with Image.open(path, formats=FORMATS) as file:
-            samples = torch.from_numpy(np.asarray(file).astype(np.int32))[None]
+            samples = np.asarray(file)[..., None]
     else:
         return None
-    x_CHW = samples.to(torch.int32).float().div_(65535)
+    x_CHW = torch.from_numpy(samples.astype(np.float32) / 65535).permute(2, 0, 1)
     if len(x_CHW) in (2, 4):
         alpha = x_CHW[-1:]
         x_CHW = x_CHW[:-1] * alpha + (1 - alpha)
@@ -147,7 +143,7 @@ def write_picture(picture: Picture, path: FilePath, *, overwrite: bool = False) 
     temporary = Path(name)
     try:
         if bits == 16:
-            temporary.write_bytes(_png_of_16_bits(samples, picture.exif, picture.icc_profile))
+            temporary.write_bytes(_png16.encode(samples, picture.exif, picture.icc_profile))
         else:
             metadata: dict[str, Any] = (
                 {"exif": picture.exif, "icc_profile": picture.icc_profile} if suffix != ".bmp" else {}
@@ -178,29 +174,3 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         raise FileExistsError(f"{path} exists: allow overwriting it, or choose another name")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
-
-
-def _png_of_16_bits(samples_HWC: np.ndarray, exif: bytes, icc_profile: bytes) -> bytes:
-    """Encode RGB samples in uint16, which Pillow cannot (PNG specification, third edition)."""
-    height, width, _ = samples_HWC.shape
-    rows = samples_HWC.astype(">u2").reshape(height, -1).view(np.uint8)
-    # Filter type 2: every byte less the one above it.
-    filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
-    filtered[:, 0] = 2
-    filtered[0, 1:] = rows[0]
-    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    return b"".join(
-        [
-            PNG_SIGNATURE,
-            chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)),
-            chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc_profile)) if icc_profile else b"",
-            # The block in a PNG starts with its byte order, without the marker that JPEG puts before it.
-            chunk(b"eXIf", exif.removeprefix(b"Exif\0\0")) if exif else b"",
-            chunk(b"IDAT", zlib.compress(filtered.tobytes())),
-            chunk(b"IEND", b""),
-        ]
-    )

@@ -40,7 +40,7 @@ PHOTOGRAPHS = ("astronaut", "coffee", "rocket")
 HELD_OUT = "chelsea"
 NOISE = 25 / 255
 """Standard deviation of the noise, of pixels in [0, 1]."""
-EPOCHS = 8
+EPOCHS = 4
 STEPS_PER_EPOCH = 100
 BATCH_SIZE = 4
 CROP = 64
