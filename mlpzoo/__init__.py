@@ -6,7 +6,15 @@ Importing it registers every model with timm under its own name.
 from mlpzoo import layers, models, ops
 from mlpzoo._version import __version__
 from mlpzoo.registry import ModelInfo, create_model, list_models, list_pretrained, model_info, register_all
-from mlpzoo.weights import CheckpointError, LoadReport, load_checkpoint
+from mlpzoo.transforms import create_transform
+from mlpzoo.weights import (
+    CheckpointError,
+    LoadReport,
+    convert,
+    identify_checkpoint,
+    load_checkpoint,
+    timm_state_dict,
+)
 
 register_all()
 
@@ -15,7 +23,10 @@ __all__ = [
     "LoadReport",
     "ModelInfo",
     "__version__",
+    "convert",
     "create_model",
+    "create_transform",
+    "identify_checkpoint",
     "layers",
     "list_models",
     "list_pretrained",
@@ -23,4 +34,5 @@ __all__ = [
     "model_info",
     "models",
     "ops",
+    "timm_state_dict",
 ]

@@ -147,11 +147,11 @@ def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="A folder that `mlpzoo train` wrote, or a file of weights of the model named by --model."),
+        typer.Option(help="A folder that `mlpzoo train` wrote, or a file of weights in any released format."),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="A model's name; without --checkpoint its released weights are downloaded."),
+        typer.Option(help="A model's name; alone, its released weights are downloaded; with a file, what it is of."),
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to show for each image.")] = 5,
     device: Device = "cpu",
@@ -284,6 +284,66 @@ def restore(
         _print_table(table)
     if any(file.error for file in files):
         raise typer.Exit(1)
+
+
+@app.command(
+    epilog="Examples: mlpzoo convert Mixer-B_16.npz mixer_b16.safetensors\n\n"
+    "mlpzoo convert CycleMLP_B2.pth cyclemlp_b2 (a folder for the hub)\n\n"
+    "mlpzoo convert resmlp_12_dist.pth timm.safetensors --layout timm"
+)
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A file of weights, in any released format.")],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT", help="NAME.safetensors for one file; any other name for a folder with config.json."
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(help="The model it is of, told from the file by default; NAME.TAG for released weights."),
+    ] = None,
+    layout: Annotated[str, typer.Option(help="Names and shapes in the one file: mlpzoo or timm.")] = "mlpzoo",
+    img_size: Annotated[
+        str | None,
+        typer.Option(help="Image size it was trained at, HEIGHTxWIDTH in pixels, if its token grid is not square."),
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, float16 or bfloat16; by default as the model is built, float32.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Convert released weights of any format to safetensors, telling from the file which model it is of."""
+    from mlpzoo.weights import convert
+
+    types = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if dtype is not None and dtype not in types:
+        raise UsageError(f"unknown type '{dtype}': choose {', '.join(types)}")
+    with _names_are_usage():
+        if model is not None:
+            mlpzoo.model_info(model)
+        grid = None if img_size is None else _grid(img_size)
+    with Console(stderr=True).status(f"Converting {_printable(str(source))}"):
+        done = convert(
+            source,
+            target,
+            model=model,
+            layout=layout,
+            img_size=grid,
+            dtype=types.get(dtype or ""),
+            overwrite=overwrite,
+        )
+    if as_json:
+        _print_json({**dataclasses.asdict(done), "source": str(done.source), "target": str(done.target)})
+        return
+    table = Table(show_header=False)
+    _row(table, "Model", done.name)
+    _row(table, "Options", ", ".join(f"{key}={value!r}" for key, value in done.options.items()) or "its own")
+    _row(table, "Read as", done.report.format)
+    _row(table, "Tensors", str(done.tensors))
+    _row(table, "Written to", str(done.target))
+    _print_table(table)
 
 
 @app.command(epilog="Example: mlpzoo train digits --out runs/digits --seed 1")

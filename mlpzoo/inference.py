@@ -11,11 +11,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from timm.data import ImageNetInfo, create_transform, resolve_data_config
+from timm.data import ImageNetInfo
 from torch import Tensor, nn
 
 from mlpzoo.registry import create_model, list_pretrained, model_info
-from mlpzoo.weights import CheckpointError, load_checkpoint, read_config
+from mlpzoo.transforms import create_transform, data_config_of
+from mlpzoo.weights import CheckpointError, identify_checkpoint, load_checkpoint, read_config
 
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """Formats read. Pillow knows more, some of which start other programs (EPS) or run long on purpose-made files."""
@@ -121,8 +122,8 @@ def load_classifier(
 
     Args:
         checkpoint: a folder that training wrote, which names its model and classes itself; or a file of weights.
-        model: a model's name: with a file of weights, the model it is of; alone, the model whose released weights
-            to download and use.
+        model: a model's name: alone, the model whose released weights to download and use; with a file of weights, the
+            model it is of, which is told from the file if None.
         device: where the model runs.
 
     Returns:
@@ -148,11 +149,13 @@ def load_classifier(
         return create_model(f"local-dir:{checkpoint}", device=device).eval(), labels
     if not checkpoint.exists():
         raise CheckpointError(f"there is no file or folder {checkpoint}")
+    options: dict[str, Any] = {}
     if model is None:
-        raise ValueError(f"{checkpoint} is a file of weights: give the name of the model it is of")
-    network = create_model(model, device=device)
+        found = identify_checkpoint(checkpoint)
+        model, options = found.name, found.overrides
+    network = create_model(model, device=device, **options)
     report = load_checkpoint(network, checkpoint)
-    if report.fresh:
+    if report.fresh or not network.num_classes:
         raise CheckpointError(f"{checkpoint} has no classifier for the {network.num_classes} classes of {model}")
     return network.eval(), None
 
@@ -202,17 +205,8 @@ class _Preparation:
     """From a file to what the model takes."""
 
     def __init__(self, model: nn.Module) -> None:
-        config: dict[str, Any] = resolve_data_config(model=model)
-        channels = getattr(model, "in_chans", config["input_size"][0])
-        if channels not in (1, 3):
-            raise ValueError(f"image files have 1 or 3 channels, but this model takes {channels}")
-        self.mode: Literal["L", "RGB"] = "L" if channels == 1 else "RGB"
-        for name in ("mean", "std"):
-            # A variant built with one channel keeps the three-channel statistics of its data config.
-            if len(config[name]) != channels:
-                config[name] = (sum(config[name]) / len(config[name]),) * channels
-        config["input_size"] = (channels, *config["input_size"][1:])
-        self.transform = create_transform(**config)
+        self.mode: Literal["L", "RGB"] = "L" if data_config_of(model)["input_size"][0] == 1 else "RGB"
+        self.transform = create_transform(model)
 
     def __call__(self, path: FilePath) -> Tensor:
         image = read_image(path, self.mode)

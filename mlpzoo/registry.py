@@ -16,10 +16,19 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mlpzoo.models import FAMILIES, Backbone, BackboneConfig, Family, PyramidConfig
-from mlpzoo.weights import load_checkpoint, read_config, weights_file
+from mlpzoo.models import FAMILIES, Backbone, BackboneConfig, Family, PyramidConfig, Weights
+from mlpzoo.weights import (
+    CONFIG,
+    data_config,
+    fetch_hub,
+    load_checkpoint,
+    read_config,
+    released_file,
+    weights_file,
+)
 
 LOCAL = "local-dir:"
+HUB = "hf-hub:"
 BUILD_OPTIONS = ("device", "dtype", "features_only", "out_indices", "feature_cls", "feature_cfg")
 """Options of every model besides its config's fields."""
 
@@ -35,11 +44,13 @@ def create_model(
 
     Args:
         name: a name of `list_models()`, with a tag after a dot to choose among released weights; or
-            `"local-dir:FOLDER"` for a folder that mlpzoo wrote, whose weights are loaded.
+            `"local-dir:FOLDER"` for a folder that mlpzoo or timm wrote, or `"hf-hub:OWNER/NAME"` for one on the Hugging
+            Face hub, whose weights are loaded.
         pretrained: whether to download and load the released weights.
         checkpoint_path: a file to load, in any of the family's released formats or our own.
-        options: any field of the family's config (`num_classes`, `img_size`, `drop_path_rate`, …), `device`,
-            `dtype`, and `features_only=True` with `out_indices` for a backbone that returns feature maps.
+        options: any field of the family's config (`num_classes`, `img_size`, `drop_path_rate`, …), `device`, `dtype`,
+            `features_only=True` with `out_indices` for a backbone that returns feature maps, and `cache_dir` for a
+            folder to keep downloads in.
 
     Returns:
         The model, in training mode.
@@ -47,10 +58,10 @@ def create_model(
     Raises:
         ValueError: for an unknown name, with the nearest ones, or an unusable value.
         TypeError: for an unknown option, with the known ones.
-        mlpzoo.CheckpointError: when a file does not fit.
+        mlpzoo.CheckpointError: when a file does not fit or cannot be had.
     """
-    if name.startswith(LOCAL):
-        folder = Path(name.removeprefix(LOCAL))
+    if name.startswith((LOCAL, HUB)):
+        folder = _folder(name, options.pop("cache_dir", None))
         config = read_config(folder)
         name = config["architecture"]
         options = {**config.get("model_args", {}), **options}
@@ -193,14 +204,20 @@ def register_all() -> None:
 def _entrypoint(family: Family, name: str) -> Callable[..., nn.Module]:
     def create(pretrained: bool = False, **options: Any) -> nn.Module:
         tag = options.get("pretrained_cfg")
+        options.setdefault("cache_dir", None)
         tags = _tags(family, name)
         weights = family.weights.get(f"{name}.{tag if isinstance(tag, str) else _default_tag(family, name)}")
         trained_with = dict(weights.overrides) if weights else {}
         if pretrained and tags and not tag and not weights:
             named = ", ".join(f"{name}.{known}" for known in tags)
             raise ValueError(f"no released file fits {name} as the paper has it: choose one of {named}")
-        if pretrained and weights and not weights.url:
-            raise ValueError(f"the weights of {name} cannot be downloaded by a program. {weights.where}")
+        released = None
+        if pretrained and weights and not _names_a_source(options):
+            # Ours verifies, resumes and keeps apart what timm would cache under one file name. Before anything is
+            # built, for a file may be missing.
+            released = released_file(
+                f"{name}.{_tag_of(family, name, weights)}", weights, cache_dir=options["cache_dir"]
+            )
 
         def build(device: Any = None, dtype: Any = None, **overrides: Any) -> Backbone:
             config = config_with(family.variants[name], name, {**trained_with, **overrides})
@@ -210,12 +227,14 @@ def _entrypoint(family: Family, name: str) -> Callable[..., nn.Module]:
         model = build_model_with_cfg(
             build,
             name,
-            pretrained,
+            pretrained and released is None,
             feature_cfg={"feature_cls": "getter", "out_indices": None if pyramid else 3},
             **options,
         )
         if isinstance(model, Backbone) and hasattr(model.config, "img_size"):
             model._remember_input_size(to_2tuple(model.config.img_size))
+        if released:
+            load_checkpoint(model, released)
         return model
 
     create.__name__ = create.__qualname__ = name
@@ -243,12 +262,12 @@ def _default_cfgs(family: Family) -> dict[str, dict[str, Any]]:
             weights = family.weights[f"{name}.{tag}"]
             cfgs[f"{name}.{tag}"] = {
                 **common,
-                **_input_size(config_with(config, name, weights.overrides)),
+                **data_config(family, config_with(config, name, weights.overrides), weights),
                 "url": weights.url,
+                "hf_hub_id": weights.hub or None,
                 "custom_load": True,
                 "num_classes": weights.num_classes,
                 "license": weights.license.lower(),
-                **{key: getattr(weights, key) for key in ("mean", "std", "interpolation", "crop_pct")},
             }
         if not _default_tag(family, name):
             # The star makes timm build the bare name from this, though there may be files under tags.
@@ -262,10 +281,21 @@ def _overlay(pretrained_cfg: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(v) if isinstance(v, list) else v for key, v in pretrained_cfg.items() if key in known}
 
 
-def _input_size(config: BackboneConfig) -> dict[str, Any]:
-    """The entry of timm's data config, for networks bound to a size."""
-    img_size = getattr(config, "img_size", None)
-    return {"input_size": (config.in_chans, *to_2tuple(img_size))} if img_size else {}
+def _folder(name: str, cache_dir: str | Path | None) -> Path:
+    """The folder that a `local-dir:` or `hf-hub:` name means, its two files downloaded."""
+    if name.startswith(LOCAL):
+        return Path(name.removeprefix(LOCAL))
+    repository, _, revision = name.removeprefix(HUB).partition("@")
+    for file in (CONFIG, weights_file("").name):
+        path = fetch_hub(repository, file, revision=revision or None, cache_dir=cache_dir)
+    return path.parent
+
+
+def _names_a_source(options: Mapping[str, Any]) -> bool:
+    """Whether timm was told where the weights are: a data config instead of a tag, or one laid over it."""
+    overlay = options.get("pretrained_cfg_overlay") or {}
+    tag = options.get("pretrained_cfg")
+    return not isinstance(tag, str | None) or any(overlay.get(key) for key in ("file", "url", "hf_hub_id", "source"))
 
 
 def _default_tag(family: Family, name: str) -> str:
@@ -274,6 +304,10 @@ def _default_tag(family: Family, name: str) -> str:
     weights = family.weights.get(f"{name}.{tag}")
     as_the_paper_has_it = weights and not weights.overrides and weights.num_classes == family.variants[name].num_classes
     return tag if as_the_paper_has_it else ""
+
+
+def _tag_of(family: Family, name: str, weights: Weights) -> str:
+    return next(tag for tag in _tags(family, name) if family.weights[f"{name}.{tag}"] is weights)
 
 
 def _tags(family: Family, name: str) -> list[str]:

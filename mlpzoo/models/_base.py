@@ -267,8 +267,8 @@ class Backbone(nn.Module):
 
     @torch.jit.ignore
     def explain_misfit(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
-        """What to do about a checkpoint of these names and shapes, in our layout, that does not fit this network."""
-        return "Is it of another variant?"
+        """What to do about a checkpoint of these names and shapes, in our layout, that does not fit; or nothing."""
+        return ""
 
     def _new_classifier(self, num_classes: int, **dd: Any) -> nn.Module:
         return nn.Linear(self.head_hidden_size, num_classes, **dd) if num_classes > 0 else nn.Identity()

@@ -15,8 +15,10 @@ class Weights:
     """One released file.
 
     Attributes:
-        url: where it is; None where no program can fetch it.
-        where: how a person gets it, where `url` is None.
+        url: where it is; None where no program can fetch it, or a hub has it.
+        hub: repository of the Hugging Face hub whose `model.safetensors` it is.
+        where: how a person gets it, where there is neither.
+        sha256: its hash where known; one at the end of the file's name, as PyTorch writes them, is known anyway.
         license: what it may be used for.
         num_classes: classes of its head.
         top1: published ImageNet-1k top-1 accuracy in percent, None where none is published for this file.
@@ -28,8 +30,10 @@ class Weights:
         crop_pct: side of the evaluation crop over side of the resized image.
     """
 
-    url: str | None
+    url: str | None = None
+    hub: str = ""
     where: str = ""
+    sha256: str | None = None
     license: str
     num_classes: int = 1000
     top1: float | None = None

@@ -1,10 +1,12 @@
-"""The files released for ViT, all in one bucket.
+"""The files released for ViT: the authors', all in one bucket, and DeiT's.
 
 Names are from the authors' `vit_jax.ipynb` (c6de1e5), which lists the bucket, and from timm's tables of the AugReg
 files. Where a tag ends in a number, that is the resolution; where it does not, it is 224.
 """
 
 from typing import Any
+
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from mlpzoo.models._family import Weights
 
@@ -59,6 +61,13 @@ SAM = (
     ("ViT-L_32", "vit_l32", None),
     ("ViT-L_16", "vit_l16", None),
 )
+# DeiT without distillation (arXiv:2012.12877), trained in PyTorch and so with GELU in its exact form: file, variant,
+# top-1.
+DEIT = (
+    ("deit_tiny_patch16_224-a1311bcf", "vit_ti16", 72.19),
+    ("deit_small_patch16_224-cd65a155", "vit_s16", 79.86),
+    ("deit_base_patch16_224-b5f2ef4d", "vit_b16", 81.98),
+)
 
 
 def _file(path: str, resolution: int = 224, top1: float | None = None, **options: Any) -> Weights:
@@ -92,6 +101,17 @@ def _released() -> dict[str, Weights]:
         files[f"{variant}.orig_in21k"] = _file(f"imagenet21k/{name}", num_classes=0, overrides=overrides)
     for name, variant, score in SAM:
         files[f"{variant}.sam_in1k"] = _file(f"sam/{name}", top1=score)
+    for name, variant, score in DEIT:
+        files[f"{variant}.fb_deit_in1k"] = Weights(
+            url=f"https://dl.fbaipublicfiles.com/deit/{name}.pth",
+            license="Apache-2.0",
+            top1=score,
+            top1_source=TIMM,
+            overrides={"act_layer": "gelu"},
+            mean=IMAGENET_DEFAULT_MEAN,
+            std=IMAGENET_DEFAULT_STD,
+            crop_pct=0.9,
+        )
     return files
 
 

@@ -79,6 +79,14 @@ HUGE: dict[str, Any] = {"embed_dim": 1280, "depth": 32, "tokens_mlp_dim": 640, "
 
 BUCKET = "https://storage.googleapis.com/mixer_models"
 PAPER = "Table 3 of arXiv:2105.01601"
+TIMM = "timm's results-imagenet.csv at aa4b585"
+MIIL: dict[str, Any] = {
+    "license": "Apache-2.0",
+    "overrides": {"act_layer": "gelu"},
+    "mean": (0.0, 0.0, 0.0),
+    "std": (1.0, 1.0, 1.0),
+    "interpolation": "bilinear",
+}
 
 FAMILY = Family(
     name="mixer",
@@ -108,6 +116,11 @@ FAMILY = Family(
         ),
         "mixer_b16.goog_sam_in1k": Weights(url=f"{BUCKET}/sam/Mixer-B_16.npz", license="Apache-2.0"),
         "mixer_b32.goog_sam_in1k": Weights(url=f"{BUCKET}/sam/Mixer-B_32.npz", license="Apache-2.0"),
+        # Alibaba's, pre-trained on ImageNet-21k-P and in PyTorch, so with GELU in its exact form; timm keeps them.
+        "mixer_b16.miil_in21k_ft_in1k": Weights(
+            hub="timm/mixer_b16_224.miil_in21k_ft_in1k", top1=82.31, top1_source=TIMM, **MIIL
+        ),
+        "mixer_b16.miil_in21k": Weights(hub="timm/mixer_b16_224.miil_in21k", num_classes=11221, **MIIL),
         "mixer_l16.goog_in1k": Weights(
             url=f"{BUCKET}/imagenet1k/Mixer-L_16.npz", license="Apache-2.0", top1=71.76, top1_source=PAPER
         ),

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from mlpzoo.restoration._checkpoint import load_checkpoint, read_config, weights_file
+from mlpzoo.restoration._checkpoint import load_checkpoint
 from mlpzoo.restoration.maxim import MAXIM, VARIANTS, MaximConfig
 from mlpzoo.restoration.releases import Release, find_release
-from mlpzoo.weights import CheckpointError
+from mlpzoo.weights import CheckpointError, fetch, read_config, weights_file
 
 LOCAL = "local-dir:"
 
@@ -67,9 +67,6 @@ def create_restorer(
     _check_options(options)
     model = MAXIM(dataclasses.replace(VARIANTS[name], **options), device=device, dtype=dtype)
     if pretrained and release is not None:
-        # Downloading is asked for, not needed: whoever never does need not have what it takes.
-        from mlpzoo.weights.download import fetch
-
         checkpoint_path = fetch(release.url)
     if checkpoint_path is not None:
         load_checkpoint(model, checkpoint_path)

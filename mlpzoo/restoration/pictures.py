@@ -5,7 +5,6 @@ Shape suffixes: C image channels, H × W pixels.
 
 import dataclasses
 import os
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from mlpzoo.inference import FORMATS, FilePath, ImageError, read_image
 from mlpzoo.restoration import _png16
+from mlpzoo.weights._writing import replacing
 
 ORIENTATION = 0x0112
 """EXIF's tag for how a picture is turned."""
@@ -138,10 +138,7 @@ def write_picture(picture: Picture, path: FilePath, *, overwrite: bool = False) 
     bits = 16 if picture.bits == 16 and suffix == ".png" else 8
     scaled = picture.pixels.detach().float().cpu().clamp(0, 1).mul(2**bits - 1).round_().permute(1, 2, 0)
     samples = scaled.numpy().astype(np.uint16 if bits == 16 else np.uint8)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix=suffix)
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
+    with replacing(path) as temporary:
         if bits == 16:
             temporary.write_bytes(_png16.encode(samples, picture.exif, picture.icc_profile))
         else:
@@ -149,13 +146,13 @@ def write_picture(picture: Picture, path: FilePath, *, overwrite: bool = False) 
                 {"exif": picture.exif, "icc_profile": picture.icc_profile} if suffix != ".bmp" else {}
             )
             Image.fromarray(samples).save(
-                temporary, **SUFFIXES[suffix], **{key: value for key, value in metadata.items() if value}
+                temporary,
+                Image.registered_extensions()[suffix],
+                **SUFFIXES[suffix],
+                **{key: value for key, value in metadata.items() if value},
             )
-        temporary.chmod(0o644)
+        # Somebody may have written the file while this one was made.
         check_output(path, overwrite=overwrite)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return bits
 
 

@@ -1,10 +1,33 @@
-"""Released files into our parameters: safe reading, key maps, and our own folders."""
+"""Released files into our parameters: safe reading, key maps, conversions, and our own folders."""
 
 from mlpzoo.models import Backbone
 from mlpzoo.weights._files import CheckpointError
+from mlpzoo.weights.download import cached_path, fetch, fetch_hub
+from mlpzoo.weights.exporting import Conversion, convert, data_config, save_safetensors, timm_state_dict
 from mlpzoo.weights.folders import CONFIG, read_config, save_folder, weights_file
+from mlpzoo.weights.identify import Identified, identify_checkpoint
 from mlpzoo.weights.loading import LoadReport, load_checkpoint
+from mlpzoo.weights.released import released_file
 
 Backbone.checkpoint_loader = staticmethod(load_checkpoint)
 
-__all__ = ["CONFIG", "CheckpointError", "LoadReport", "load_checkpoint", "read_config", "save_folder", "weights_file"]
+__all__ = [
+    "CONFIG",
+    "CheckpointError",
+    "Conversion",
+    "Identified",
+    "LoadReport",
+    "cached_path",
+    "convert",
+    "data_config",
+    "fetch",
+    "fetch_hub",
+    "identify_checkpoint",
+    "load_checkpoint",
+    "read_config",
+    "released_file",
+    "save_folder",
+    "save_safetensors",
+    "timm_state_dict",
+    "weights_file",
+]

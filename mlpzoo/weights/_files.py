@@ -27,9 +27,10 @@ class CheckpointError(ValueError):
 
 
 class TensorFile(Protocol):
-    """Names and shapes at once, tensors one by one."""
+    """Names and shapes at once, tensors one by one; and what the file says of itself, where its format has a place."""
 
     shapes: dict[str, tuple[int, ...]]
+    metadata: Mapping[str, str]
 
     def read(self, name: str) -> Tensor:
         """One tensor, on the CPU."""
@@ -41,6 +42,7 @@ class NpzFile:
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self.archive = archive
+        self.metadata: Mapping[str, str] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
@@ -80,6 +82,7 @@ class SafetensorsFile:
 
     def __init__(self, handle: Any) -> None:
         self.handle = handle
+        self.metadata: Mapping[str, str] = handle.metadata() or {}
         self.shapes = {name: tuple(handle.get_slice(name).get_shape()) for name in handle.keys()}  # noqa: SIM118
 
     def read(self, name: str) -> Tensor:
@@ -91,6 +94,7 @@ class StateDictFile:
     """What `torch.save` wrote: a state dict, possibly nested under one of `WRAPPERS`."""
 
     def __init__(self, content: Any) -> None:
+        self.metadata: Mapping[str, str] = {}
         for wrapper in WRAPPERS:
             if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
                 content = content[wrapper]

@@ -19,6 +19,11 @@ def dense_kernel(kernel: Tensor) -> Tensor:
     return kernel.T
 
 
+def flat(value: Tensor) -> Tensor:
+    """A vector, from whatever shape a file keeps it in."""
+    return value.flatten()
+
+
 def conv_kernel(kernel: Tensor) -> Tensor:
     """flax's `(height, width, in, out)` to PyTorch's `(out, in, height, width)`."""
     return kernel.permute(3, 2, 0, 1)
@@ -41,6 +46,9 @@ class Rule:
     part: int = 0
 
 
+Rename = Callable[[Sequence[str]], Sequence[str]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Source:
     """Where a part of one of our tensors comes from."""
@@ -61,7 +69,7 @@ class KeyMap:
 
     title: str
     rules: tuple[Rule, ...]
-    rename: Callable[[Sequence[str]], Sequence[str]] = list
+    rename: Rename = list
 
     def plan(self, names: Iterable[str]) -> tuple[dict[str, list[Source]], list[str]]:
         """Assign names of a file.
@@ -84,3 +92,49 @@ class KeyMap:
             else:
                 unknown.append(name)
         return {target: [found[i] for i in sorted(found)] for target, found in parts.items()}, unknown
+
+    def complete_plan(self, names: Iterable[str]) -> dict[str, list[Source]] | None:
+        """The plan where the rules know every name, else None."""
+        plan, unknown = self.plan(names)
+        return None if unknown else plan
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """One kind of tensor in a layout that is both read and written.
+
+    Attributes:
+        theirs: its name there; a star stands for one part between dots.
+        ours: its name here, with as many stars.
+        read: from their shape to ours.
+        write: from our shape to theirs.
+    """
+
+    theirs: str
+    ours: str
+    read: Layout = as_is
+    write: Layout = as_is
+
+
+def same(*names: str) -> tuple[Pair, ...]:
+    """Kinds of tensors that have the same name and shape in both layouts."""
+    return tuple(Pair(name, name) for name in names)
+
+
+def reader(title: str, pairs: Iterable[Pair], rename: Rename = list) -> KeyMap:
+    """The key map from their layout to ours."""
+    return KeyMap(title, tuple(Rule(_pattern(p.theirs), _expansion(p.ours), p.read) for p in pairs), rename)
+
+
+def writer(title: str, pairs: Iterable[Pair], rename: Rename = list) -> KeyMap:
+    """The key map from our layout to theirs."""
+    return KeyMap(title, tuple(Rule(_pattern(p.ours), _expansion(p.theirs), p.write) for p in pairs), rename)
+
+
+def _pattern(name: str) -> str:
+    return re.escape(name).replace(r"\*", r"([^.]+)")
+
+
+def _expansion(name: str) -> str:
+    parts = name.split("*")
+    return parts[0] + "".join(rf"\{i}{part}" for i, part in enumerate(parts[1:], 1))

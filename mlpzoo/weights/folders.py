@@ -1,15 +1,15 @@
 """Our own folders: `config.json` and `model.safetensors`, in the layout timm and the Hugging Face hub read."""
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from timm.layers import to_2tuple
 from torch import nn
 
 from mlpzoo.weights._files import CheckpointError
+from mlpzoo.weights._formats import IMG_SIZE
+from mlpzoo.weights._writing import write_safetensors, write_text
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -27,7 +27,7 @@ def save_folder(
 ) -> None:
     """Write a model so that `create_model("local-dir:FOLDER")` rebuilds it, here and in timm.
 
-    Each file is written under another name and then renamed, so a reader never sees half a file.
+    A reader never sees half a file; `config.json` comes last, so where it is, the weights are.
 
     Args:
         model: the model.
@@ -39,7 +39,6 @@ def save_folder(
         about: anything else worth keeping, as JSON.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     config = {
         "architecture": architecture,
         "num_classes": model.num_classes,
@@ -49,18 +48,14 @@ def save_folder(
         **({"label_names": label_names} if label_names else {}),
         **({"about": about} if about else {}),
     }
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=".part")
-    os.close(descriptor)
-    try:
-        save_file(tensors, temporary, metadata={"format": "pt"})
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, folder / WEIGHTS)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    part = folder / f"{CONFIG}.part"
-    part.write_text(json.dumps(config, indent=2) + "\n")
-    os.replace(part, folder / CONFIG)
+    write_safetensors(model.state_dict(), folder / WEIGHTS, metadata(model))
+    write_text(json.dumps(config, indent=2) + "\n", folder / CONFIG)
+
+
+def metadata(model: nn.Module) -> dict[str, str]:
+    """What a safetensors file says of the model besides its tensors: the image size they are bound to."""
+    img_size = getattr(getattr(model, "config", None), "img_size", None)
+    return {IMG_SIZE: json.dumps(to_2tuple(img_size))} if img_size else {}
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:

@@ -1,6 +1,24 @@
 """Released formats of ResMLP."""
 
-from mlpzoo.weights._keymap import KeyMap, Rule
+from torch import Tensor
+
+from mlpzoo.weights._keymap import KeyMap, Pair, Rule, flat, reader, same, writer
+
+
+def as_tokens(value: Tensor) -> Tensor:
+    """A vector of channels as one token of a batch, the shape timm keeps it in."""
+    return value.reshape(1, 1, -1)
+
+
+TIMM = (
+    *same("stem.proj.*", "blocks.*.linear_tokens.*", "blocks.*.mlp_channels.*.*", "blocks.*.ls1", "blocks.*.ls2"),
+    *(
+        Pair(name, name, read=flat, write=as_tokens)
+        for norm in ("blocks.*.norm1", "blocks.*.norm2", "norm")
+        for name in (f"{norm}.alpha", f"{norm}.beta")
+    ),
+    *same("head.*"),
+)
 
 KEY_MAPS = (
     KeyMap(
@@ -15,4 +33,6 @@ KEY_MAPS = (
             Rule(r"head\.(weight|bias)", r"head.\1"),
         ),
     ),
+    reader("timm's layout", TIMM),
 )
+TO_TIMM = writer("timm's layout", TIMM)

@@ -9,7 +9,7 @@ from cases import CASES, VECTORS, Case
 import mlpzoo
 from mlpzoo.restoration import MAXIM, create_restorer, list_restorers
 from mlpzoo.weights import maxim
-from mlpzoo.weights.loading import KEY_MAPS
+from mlpzoo.weights._formats import KEY_MAPS
 
 OUTPUT = {torch.float32: 1e-4, torch.float64: 1e-9}
 """Largest error of an output, in standard deviations of the output."""

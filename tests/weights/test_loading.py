@@ -16,7 +16,7 @@ from torch import nn
 
 import mlpzoo
 from mlpzoo import CheckpointError
-from mlpzoo.weights.loading import KEY_MAPS
+from mlpzoo.weights._formats import KEY_MAPS
 
 SMALL = {"embed_dim": 8, "depth": 2, "tokens_mlp_dim": 6, "channels_mlp_dim": 12, "img_size": 64, "num_classes": 5}
 

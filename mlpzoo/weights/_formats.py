@@ -1,0 +1,154 @@
+"""How a file is understood: which names it has for what, what they mean together, and the size it is bound to.
+
+Names and shapes are all that is looked at here; no tensor is read.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from timm.layers import to_2tuple
+
+from mlpzoo.models import Backbone, ColumnarBackbone
+from mlpzoo.ops.resize import Grid
+from mlpzoo.weights import cyclemlp, mixer, resmlp, vip, vit
+from mlpzoo.weights._files import CheckpointError, TensorFile
+from mlpzoo.weights._keymap import KeyMap, Source, as_is
+
+KEY_MAPS: dict[str, tuple[KeyMap, ...]] = {
+    "mixer": mixer.KEY_MAPS,
+    "resmlp": resmlp.KEY_MAPS,
+    "cyclemlp": cyclemlp.KEY_MAPS,
+    "vip": vip.KEY_MAPS,
+    "vit": vit.KEY_MAPS,
+}
+"""Released formats of each family, besides our own."""
+
+PREFIXES = ("opt/target/", "params/", "module.", "_orig_mod.")
+"""What training code puts before every name. Names without it, an optimizer's state, are then left aside."""
+
+OWN = "our own layout"
+IMG_SIZE = "img_size"
+"""The entry of a safetensors file's metadata that says which image size its weights are bound to, as JSON."""
+
+HEAD = ("head.weight", "head.bias")
+FEATURE_NORMS = "feature_norms."
+"""Norms of a dense-prediction backbone, which classification files do not have."""
+
+Plan = dict[str, list[Source]]
+
+
+def strip_prefixes(names: list[str]) -> dict[str, str]:
+    """Bare names to names in the file."""
+    stripped = {name: name for name in names}
+    for prefix in PREFIXES:
+        inside = {bare.removeprefix(prefix): name for bare, name in stripped.items() if bare.startswith(prefix)}
+        stripped = inside or stripped
+    return stripped
+
+
+def template(backbone: Backbone, config: Any) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the whole network, heads and all, without allocating it."""
+    config = dataclasses.replace(config, num_classes=backbone.num_classes)
+    build: Callable[..., Backbone] = type(backbone)
+    whole = build(config, device="meta")
+    return {name: tuple(value.shape) for name, value in whole.state_dict().items()}
+
+
+def choose_plan(
+    family: str, names: Mapping[str, str], wanted: Mapping[str, tuple[int, ...]], file: TensorFile
+) -> tuple[Plan, list[str], str]:
+    """The format that knows most of a file's names and, of those, gives most of the tensors the rank they have here.
+
+    Returns:
+        The plan, the names it does not account for, and the format's title.
+    """
+    own = {name: [Source(name, as_is)] for name in names if name in wanted or name in HEAD}
+    candidates = [(own, [name for name in names if name not in own], OWN)]
+    candidates += [(*key_map.plan(names), key_map.title) for key_map in KEY_MAPS[family]]
+    fewest = min(len(unknown) for _, unknown, _ in candidates)
+    candidates = [candidate for candidate in candidates if len(candidate[1]) == fewest]
+    if len(candidates) == 1:
+        return candidates[0]
+
+    def misfits(plan: Plan) -> int:
+        shapes = planned_shapes(plan, names, file)
+        return sum(len(shape) != len(wanted.get(name, shape)) for name, shape in shapes.items())
+
+    return min(candidates, key=lambda candidate: misfits(candidate[0]))
+
+
+def planned_shapes(plan: Plan, names: Mapping[str, str], file: TensorFile) -> dict[str, tuple[int, ...]]:
+    """The shape each tensor of ours will have."""
+    return {name: _planned_shape(sources, names, file) for name, sources in plan.items()}
+
+
+def _planned_shape(sources: list[Source], names: Mapping[str, str], file: TensorFile) -> tuple[int, ...]:
+    """The shape a tensor of ours will have, from the shapes in the file alone."""
+    try:
+        parts = [source.layout(torch.empty(file.shapes[names[source.name]], device="meta")) for source in sources]
+        return tuple(torch.cat(parts).shape) if len(parts) > 1 else tuple(parts[0].shape)
+    except (RuntimeError, IndexError):
+        found = ", ".join(f"{source.name} {times(file.shapes[names[source.name]])}" for source in sources)
+        raise CheckpointError(f"unusable shapes: {found}") from None
+
+
+def stated_size(img_size: int | Grid | None, metadata: Mapping[str, str]) -> Grid | None:
+    """The image size a file was trained at, as the caller or the file states it."""
+    if img_size is None and IMG_SIZE in metadata:
+        try:
+            img_size = tuple(json.loads(metadata[IMG_SIZE]))
+        except (ValueError, TypeError):
+            raise CheckpointError(f"its metadata give {metadata[IMG_SIZE]!r} as the image size") from None
+    if img_size is None:
+        return None
+    size = to_2tuple(img_size)
+    if len(size) != 2 or not all(isinstance(side, int) and side >= 1 for side in size):
+        raise CheckpointError(f"{img_size!r} is no image size: give (height, width) in pixels")
+    return size
+
+
+def source_config(
+    backbone: Backbone, shapes: Mapping[str, tuple[int, ...]], stated: Grid | None, *, trust_count: bool
+) -> tuple[Any, list[str]]:
+    """The config the file was trained with: the model's, at the file's own image size.
+
+    A file that does not state its size has a square grid, as all released files do; unless it has as many tokens as
+    the model and either that number is no square or the file is one of ours (`trust_count`): such a file was most
+    likely saved from a model like this one.
+    """
+    if not isinstance(backbone, ColumnarBackbone):
+        return backbone.config, []
+    tokens = backbone.tokens_in(shapes)
+    grid = backbone.stem.grid_size
+    if tokens is None:
+        return backbone.config, []
+    patch = to_2tuple(backbone.config.patch_size)
+    if stated:
+        source = (stated[0] // patch[0], stated[1] // patch[1])
+        if math.prod(source) != tokens:
+            raise CheckpointError(
+                f"it is bound to {tokens} tokens, but images of {times(stated)} have {times(source)} patches of "
+                f"{times(patch)} pixels"
+            )
+    else:
+        side = math.isqrt(tokens)
+        square = side * side == tokens
+        source = grid if tokens == math.prod(grid) and (trust_count or not square) else (side, side)
+        if source != grid and not square:
+            raise CheckpointError(
+                f"it is bound to {tokens} tokens and the model to {math.prod(grid)} ({times(grid)}). Only square "
+                "grids can be told from a file: say at which size it was trained with load_checkpoint(model, path, "
+                "img_size=(height, width))"
+            )
+    if source == grid:
+        return backbone.config, []
+    config = dataclasses.replace(backbone.config, img_size=(source[0] * patch[0], source[1] * patch[1]))
+    return config, [f"token grid resized from {times(source)} to {times(grid)}; fine-tune before judging accuracy"]
+
+
+def times(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "a scalar"

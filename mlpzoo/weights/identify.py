@@ -1,0 +1,125 @@
+"""Tell from a file alone which variant of which family it is of."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mlpzoo.models import FAMILIES, BackboneConfig, PyramidConfig
+from mlpzoo.ops.resize import Grid
+from mlpzoo.weights import vit
+from mlpzoo.weights._files import CheckpointError, TensorFile, open_tensors
+from mlpzoo.weights._formats import (
+    FEATURE_NORMS,
+    HEAD,
+    KEY_MAPS,
+    OWN,
+    planned_shapes,
+    source_config,
+    stated_size,
+    strip_prefixes,
+    template,
+)
+from mlpzoo.weights._keymap import Source, as_is
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Identified:
+    """What a file is of.
+
+    Attributes:
+        name: registered name of the variant.
+        config: the variant's config with what differs in the file: classes, channels, image size and the like.
+        format: the format found, for people.
+    """
+
+    name: str
+    config: BackboneConfig
+    format: str
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """Options of `create_model(name)` that build the network the file was saved from."""
+        variant = next(family.variants[self.name] for family in FAMILIES.values() if self.name in family.variants)
+        fields = (field.name for field in dataclasses.fields(variant))
+        return {key: getattr(self.config, key) for key in fields if getattr(self.config, key) != getattr(variant, key)}
+
+
+def identify_checkpoint(path: str | Path, *, img_size: int | Grid | None = None) -> Identified:
+    """Find the variant whose parameters have the names and shapes that a file holds.
+
+    Only names and shapes are read. Shapes do not tell everything: the activation is the variant's own, though a file
+    trained elsewhere may want another.
+
+    Args:
+        path: the file, in any format that `load_checkpoint` reads.
+        img_size: image height and width in pixels that the file was trained at, where its token grid is not square.
+
+    Returns:
+        The variant, and the config that the file fits.
+
+    Raises:
+        CheckpointError: when it is damaged, or of no variant known here.
+    """
+    with open_tensors(Path(path)) as file:
+        found = identify(file, img_size)
+    if not found:
+        raise CheckpointError(
+            f"cannot tell what {path} is of: its names and shapes are those of no variant known here. Name the model, "
+            "and its options where it is one of your own making"
+        )
+    return found
+
+
+def identify(file: TensorFile, img_size: int | Grid | None = None) -> Identified | None:
+    """What an open file is of, as `identify_checkpoint` tells it; None if unknown."""
+    return next(_candidates(file, img_size), None)
+
+
+def _candidates(file: TensorFile, img_size: int | Grid | None) -> Iterator[Identified]:
+    stated = stated_size(img_size, file.metadata)
+    names = strip_prefixes(list(file.shapes))
+    for family in FAMILIES.values():
+        own = {name: [Source(name, as_is)] for name in names}
+        formats = [(OWN, own), *((key_map.title, key_map.complete_plan(names)) for key_map in KEY_MAPS[family.name])]
+        for title, plan in formats:
+            try:
+                shapes = planned_shapes(plan, names, file) if plan else {}
+            except CheckpointError:
+                continue
+            for name, variant in family.variants.items():
+                config = _told_by(family.name, variant, shapes)
+                if config is None:
+                    continue
+                backbone = family.model(config, device="meta")
+                try:
+                    config, _ = source_config(backbone, shapes, stated, trust_count=False)
+                except CheckpointError:
+                    continue
+                wanted = template(backbone, config)
+                if getattr(config, "feature_norms", False):
+                    # A backbone for dense prediction is saved without the norm that the classifier alone uses.
+                    wanted = {
+                        key: shape for key, shape in wanted.items() if key in shapes or not key.startswith("norm.")
+                    }
+                if wanted == shapes:
+                    yield Identified(name, config, title)
+
+
+def _told_by(family: str, variant: Any, shapes: Shapes) -> BackboneConfig | None:
+    """The variant's config with the fields that the shapes tell of; None where they are plainly not its own."""
+    stem = shapes.get(f"{variant.first_conv}.weight", ())
+    width = variant.embed_dims[0] if isinstance(variant, PyramidConfig) else variant.embed_dim
+    if len(stem) != 4 or (variant.first_conv == "stem.proj" and stem[0] != width):
+        return None
+    told: dict[str, Any] = {"in_chans": stem[1], "num_classes": shapes.get(HEAD[0], (0,))[0]}
+    if isinstance(variant, PyramidConfig):
+        told["feature_norms"] = any(name.startswith(FEATURE_NORMS) for name in shapes)
+    if family == "vit":
+        told |= vit.options_told_by(shapes)
+    try:
+        return dataclasses.replace(variant, **told)
+    except ValueError:
+        return None

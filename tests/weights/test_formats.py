@@ -1,0 +1,276 @@
+"""Every layout that is read: the authors' of every variant, in older and newer flax, timm's and torchvision's."""
+
+import dataclasses
+
+import authors
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors.torch import load_file
+from torch import nn
+
+import mlpzoo
+from mlpzoo import CheckpointError
+from mlpzoo.models import FAMILIES
+from mlpzoo.weights.identify import identify
+
+VARIANTS = [(family.name, name) for family in FAMILIES.values() for name in family.variants]
+
+
+@dataclasses.dataclass
+class NamesAndShapes:
+    """A file of which nothing but names and shapes may be asked."""
+
+    shapes: dict
+    metadata: dict = dataclasses.field(default_factory=dict)
+
+
+@pytest.mark.parametrize(("family", "name"), VARIANTS, ids=[name for _, name in VARIANTS])
+def test_authors_files_of_every_variant(family, name):
+    """Every name is consumed, every parameter filled, in its shape, and no other variant fits."""
+    config = FAMILIES[family].variants[name]
+    for authors_format in authors.FORMATS[family]:
+        found = identify(NamesAndShapes(authors_format(config)))
+        assert (found.name, found.overrides) == (name, {})
+
+
+@pytest.mark.parametrize("options", [{"num_classes": 21843}, {"img_size": 384}, {"in_chans": 1}], ids=str)
+def test_what_differs_from_the_variant_is_told(options):
+    config = dataclasses.replace(FAMILIES["vit"].variants["vit_b32"], **options)
+    shapes = authors.vit(config)
+    shapes["embedding/kernel"] = (32, 32, config.in_chans, 768)
+    if "img_size" in options:
+        options = {"img_size": (384, 384)}
+    found = identify(NamesAndShapes(shapes))
+    assert (found.name, found.overrides) == ("vit_b32", options)
+
+
+def test_representation_layer_is_told():
+    config = dataclasses.replace(FAMILIES["vit"].variants["vit_b16"], representation_size=768, num_classes=21843)
+    found = identify(NamesAndShapes(authors.vit(config)))
+    assert found.overrides == {"representation_size": 768, "num_classes": 21843}
+
+
+def test_nothing_is_made_up():
+    shapes = authors.resmlp(FAMILIES["resmlp"].variants["resmlp_s12"])
+    assert identify(NamesAndShapes({**shapes, "surprise": (1,)})) is None
+    assert identify(NamesAndShapes({name: shape for name, shape in shapes.items() if name != "norm.beta"})) is None
+    assert identify(NamesAndShapes({**shapes, "norm.beta": (385,)})) is None
+    assert identify(NamesAndShapes({**shapes, "patch_embed.proj.weight": ()})) is None
+    assert identify(NamesAndShapes({})) is None
+
+
+def random_model(name, **options):
+    model = mlpzoo.create_model(name, **options).eval()
+    return randomize(model)
+
+
+def randomize(model):
+    """Parameters of no particular kind, so that a swapped or missing one changes the logits."""
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.4)
+    return model
+
+
+MIXER = {"embed_dim": 8, "depth": 3, "tokens_mlp_dim": 6, "channels_mlp_dim": 12, "img_size": 64, "num_classes": 5}
+VIT = {"embed_dim": 12, "depth": 2, "num_heads": 3, "mlp_dim": 20, "img_size": 64, "num_classes": 5}
+
+
+def test_older_mixer(tmp_path):
+    model = random_model("mixer_s16", **MIXER)
+    state = model.state_dict()
+    arrays = {
+        "embedding/kernel": state["stem.proj.weight"].permute(2, 3, 1, 0),
+        "embedding/bias": state["stem.proj.bias"],
+    }
+    for i in range(3):
+        block = f"Mixer/encoderblock_{i}"
+        # The flax of that time counted the modules of a block all together.
+        for ours, theirs in (("norm1", "LayerNorm_0"), ("norm2", "LayerNorm_2")):
+            arrays[f"{block}/{theirs}/scale"] = state[f"blocks.{i}.{ours}.weight"]
+            arrays[f"{block}/{theirs}/bias"] = state[f"blocks.{i}.{ours}.bias"]
+        for ours, theirs in (("mlp_tokens", "token_mixing_phase_1"), ("mlp_channels", "channel_mixing_phase_3")):
+            for n in (1, 2):
+                arrays[f"{block}/{theirs}/kernel{n}"] = state[f"blocks.{i}.{ours}.fc{n}.weight"].T[None]
+                arrays[f"{block}/{theirs}/bias{n}"] = state[f"blocks.{i}.{ours}.fc{n}.bias"][None]
+    arrays |= {"Mixer/encoder_norm/scale": state["norm.weight"], "Mixer/encoder_norm/bias": state["norm.bias"]}
+    arrays |= {"head/kernel": state["head.weight"].T, "head/bias": state["head.bias"]}
+    np.savez(tmp_path / "old.npz", **{name: value.numpy() for name, value in arrays.items()})
+
+    loaded = mlpzoo.create_model("mixer_s16", checkpoint_path=tmp_path / "old.npz", **MIXER)
+    for name, value in loaded.state_dict().items():
+        assert torch.equal(value, state[name]), name
+
+
+@pytest.mark.parametrize("kind", ["class token without a position", "class token with one", "no class token"])
+@pytest.mark.parametrize("place", ["pos_embedding", "Transformer/pos_embedding", "params/pos_embedding"])
+def test_big_vision(tmp_path, kind, place):
+    class_token = kind != "no class token"
+    options = {**VIT, "class_token": class_token, "global_pool": "token" if class_token else "avg"}
+    model = random_model("vit_s16", **options)
+    if kind == "class token without a position":
+        nn.init.zeros_(model.pos_embed[:, :1])
+    state = {name: value.numpy() for name, value in model.state_dict().items()}
+    prefix = "params/" if place.startswith("params/") else ""
+    arrays = {}
+    for theirs in authors.vit_today(model.config):
+        leaf = theirs.split("/")[-1]
+        block = theirs.split("encoderblock_")[-1].split("/")[0]
+        ours = {"scale": "weight", "kernel": "weight", "bias": "bias"}.get(leaf, leaf)
+        if theirs.startswith("embedding"):
+            value = state[f"stem.proj.{ours}"]
+            value = value.transpose(2, 3, 1, 0) if leaf == "kernel" else value
+        elif theirs == "cls":
+            value = state["cls_token"]
+        elif leaf == "pos_embedding":
+            value = state["pos_embed"][:, 1:] if kind == "class token without a position" else state["pos_embed"]
+            theirs = place.removeprefix("params/")
+        elif "Attention" in theirs and "/out/" not in theirs:
+            part = ("query", "key", "value").index(theirs.split("/")[-2])
+            value = state[f"blocks.{block}.attn.qkv.{ours}"][12 * part : 12 * (part + 1)]
+            value = value.T.reshape(12, 3, 4) if leaf == "kernel" else value.reshape(3, 4)
+        elif "/out/" in theirs:
+            value = state[f"blocks.{block}.attn.proj.{ours}"]
+            value = value.T.reshape(3, 4, 12) if leaf == "kernel" else value
+        elif "Dense" in theirs:
+            value = state[f"blocks.{block}.mlp.fc{int(theirs.split('Dense_')[1][0]) + 1}.{ours}"]
+            value = value.T if leaf == "kernel" else value
+        elif "LayerNorm" in theirs:
+            value = state[f"blocks.{block}.norm{int(theirs.split('LayerNorm_')[1][0]) + 1}.{ours}"]
+        elif "encoder_norm" in theirs:
+            value = state[f"norm.{ours}"]
+        else:
+            value = state[f"head.{ours}"].T if leaf == "kernel" else state[f"head.{ours}"]
+        arrays[prefix + theirs] = value
+    np.savez(tmp_path / "bv.npz", **arrays)
+
+    loaded = mlpzoo.create_model("vit_s16", checkpoint_path=tmp_path / "bv.npz", **options)
+    for name, value in loaded.state_dict().items():
+        assert np.array_equal(value, state[name]), name
+
+
+def small_timm(family):
+    """A small network of timm's and the options that make ours of the same sizes; GELU in its exact form in both."""
+    exact = {"act_layer": "gelu"}
+    if family == "mixer":
+        return timm.models.MlpMixer(img_size=64, embed_dim=8, num_blocks=3, num_classes=5, mlp_ratio=(0.75, 1.5)), {
+            **MIXER,
+            **exact,
+        }
+    if family == "resmlp":
+        theirs = timm.models.mlp_mixer.MlpMixer(
+            img_size=64,
+            embed_dim=8,
+            num_blocks=3,
+            num_classes=5,
+            mlp_ratio=4,
+            block_layer=timm.models.mlp_mixer.ResBlock,
+            norm_layer=timm.models.mlp_mixer.Affine,
+        )
+        return theirs, {"embed_dim": 8, "depth": 3, "img_size": 64, "num_classes": 5}
+    sizes = {"img_size": 64, "embed_dim": 12, "depth": 2, "num_heads": 3, "mlp_ratio": 20 / 12, "num_classes": 5}
+    if family == "vit_gap":
+        theirs = timm.models.VisionTransformer(**sizes, class_token=False, global_pool="avg", fc_norm=False)
+        return theirs, {**VIT, **exact, "class_token": False, "global_pool": "avg"}
+    if family == "vit_r26":
+        theirs = timm.create_model("vit_small_r26_s32_224", **sizes)
+        return theirs, {**VIT, **exact}
+    if family == "vit_r":
+        theirs = timm.create_model("vit_tiny_r_s16_p8_224", **sizes)
+        return theirs, {**VIT, **exact}
+    return timm.models.VisionTransformer(**sizes), {**VIT, **exact}
+
+
+OURS = {
+    "mixer": "mixer_s16",
+    "resmlp": "resmlp_s12",
+    "vit": "vit_s16",
+    "vit_gap": "vit_s16_gap",
+    "vit_r": "vit_r_ti16",
+    "vit_r26": "vit_r26_s32",
+}
+# timm's GroupNorms have PyTorch's epsilon, 1e-5, where the authors' have 1e-6.
+LOGITS = {"vit_r": 1e-3, "vit_r26": 1e-3}
+
+
+@pytest.mark.parametrize("family", OURS)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_from_timm(family, suffix, tmp_path):
+    theirs, options = small_timm(family)
+    theirs = randomize(theirs).eval()
+    path = tmp_path / "timm.file"
+    if suffix == ".pth":
+        torch.save(theirs.state_dict(), path)
+    else:
+        from safetensors.torch import save_file
+
+        save_file(theirs.state_dict(), path)
+    ours = mlpzoo.create_model(OURS[family], checkpoint_path=path, **options).eval()
+    assert_same_logits(ours, theirs, LOGITS.get(family, 1e-5))
+
+
+@pytest.mark.parametrize("family", OURS)
+def test_to_timm_and_back(family, tmp_path):
+    theirs, options = small_timm(family)
+    ours = random_model(OURS[family], **options)
+    state = mlpzoo.timm_state_dict(ours)
+    theirs.load_state_dict(state, strict=True)
+    assert_same_logits(theirs.eval(), ours, LOGITS.get(family, 1e-5))
+    mlpzoo.weights.save_safetensors(ours, tmp_path / "timm.safetensors", layout="timm")
+    written = load_file(tmp_path / "timm.safetensors")
+    assert {name: value.shape for name, value in written.items()} == {name: v.shape for name, v in state.items()}
+    back = mlpzoo.create_model(OURS[family], checkpoint_path=tmp_path / "timm.safetensors", **options)
+    for name, value in back.state_dict().items():
+        assert torch.equal(value, ours.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [("mixer_b16_224", "mixer_b16"), ("resmlp_12_224", "resmlp_s12"), ("vit_base_patch16_224", "vit_b16")],
+)
+def test_timms_own_sizes(theirs, ours, tmp_path):
+    """The names people know, at full size."""
+    theirs = timm.create_model(theirs).eval()
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.5)
+    torch.save(theirs.state_dict(), tmp_path / "timm.pth")
+    ours = mlpzoo.create_model(ours, checkpoint_path=tmp_path / "timm.pth", act_layer="gelu").eval()
+    assert_same_logits(ours, theirs, 1e-5, size=224)
+
+
+def assert_same_logits(a, b, tolerance, size=64):
+    torch.manual_seed(5)
+    x = torch.randn(2, 3, size, size)
+    with torch.no_grad():
+        found, expected = a(x), b(x)
+    spread = expected.std()
+    assert spread > 1e-3
+    assert (found - expected).abs().max() <= tolerance * spread
+
+
+def test_timm_has_no_such_family():
+    with pytest.raises(ValueError, match="timm has no CycleMLP; it has MLP-Mixer, ResMLP"):
+        mlpzoo.timm_state_dict(mlpzoo.create_model("cyclemlp_b1", device="meta"))
+    with pytest.raises(TypeError, match="needs a model of mlpzoo, got Linear"):
+        mlpzoo.timm_state_dict(nn.Linear(2, 2))
+
+
+def test_torchvision(tmp_path):
+    theirs = torchvision.models.VisionTransformer(
+        image_size=64, patch_size=16, num_layers=2, num_heads=3, hidden_dim=12, mlp_dim=20, num_classes=5
+    )
+    theirs = randomize(theirs).eval()
+    torch.save(theirs.state_dict(), tmp_path / "tv.pth")
+    ours = mlpzoo.create_model("vit_s16", checkpoint_path=tmp_path / "tv.pth", act_layer="gelu", **VIT).eval()
+    assert_same_logits(ours, theirs, 1e-5)
+
+
+def test_a_file_of_another_variant_is_named(tmp_path):
+    config = FAMILIES["resmlp"].variants["resmlp_s12"]
+    state = {name: torch.zeros(shape) for name, shape in authors.resmlp(config).items()}
+    torch.save({"model": state}, tmp_path / "resmlp_12.pth")
+    for wrong in ("resmlp_s24", "mixer_s16", "cyclemlp_b1"):
+        with pytest.raises(CheckpointError, match=r"It fits create_model\('resmlp_s12'\)"):
+            mlpzoo.create_model(wrong, checkpoint_path=tmp_path / "resmlp_12.pth")
