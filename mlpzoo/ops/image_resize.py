@@ -40,7 +40,10 @@ def resize_bilinear(x_BCHW: Tensor, height: int, width: int) -> Tensor:
     if x_BCHW.shape[2:] == (height, width):
         return x_BCHW
     shrinks = height < x_BCHW.shape[2] or width < x_BCHW.shape[3]
-    return F.interpolate(x_BCHW, size=(height, width), mode="bilinear", align_corners=False, antialias=shrinks)
+    # PyTorch's antialiasing knows no half precision on a CPU.
+    wide = x_BCHW.to(torch.promote_types(x_BCHW.dtype, torch.float32)) if shrinks else x_BCHW
+    resized = F.interpolate(wide, size=(height, width), mode="bilinear", align_corners=False, antialias=shrinks)
+    return resized.to(x_BCHW.dtype)
 
 
 def resize_nearest(x_BCHW: Tensor, height: int, width: int) -> Tensor:

@@ -64,7 +64,9 @@ def restore(
     height, width = x_BCHW.shape[2:]
     rows, top = _padding(height, multiple)
     columns, left = _padding(width, multiple)
-    padded = x_BCHW[:, :, rows.to(image.device)][:, :, :, columns.to(image.device)]
+    padded = x_BCHW
+    if (len(rows), len(columns)) != (height, width):
+        padded = x_BCHW[:, :, rows.to(image.device)][:, :, :, columns.to(image.device)]
 
     turns = [(flip, quarter) for flip in (False, True) for quarter in range(4)] if self_ensemble else [(False, 0)]
     passes = len(turns) * len(list(_tiles(padded, tile, overlap, multiple)))
@@ -86,7 +88,7 @@ def restore(
             found = found.flip(3) if flip else found
             restored = found if restored is None else restored.add_(found)
         assert restored is not None
-        restored = restored[:, :, top : top + height, left : left + width] / len(turns)
+        restored = restored[:, :, top : top + height, left : left + width].div_(len(turns))
     return restored.to(image.dtype).reshape(image.shape)
 
 

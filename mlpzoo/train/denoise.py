@@ -46,6 +46,7 @@ BATCH_SIZE = 4
 CROP = 64
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1e-4
+WARMUP_EPOCHS = 0.5
 MAX_NORM = 1.0
 """Longest gradient applied; longer ones are shortened."""
 CHARBONNIER = 1e-3
@@ -224,7 +225,7 @@ def _train(
         optimizer,
         sched="cosine",
         num_epochs=epochs,
-        warmup_epochs=0,
+        warmup_epochs=WARMUP_EPOCHS,
         step_on_epochs=False,
         updates_per_epoch=STEPS_PER_EPOCH,
     )

@@ -19,9 +19,10 @@ def test_equal_to_the_reference(height, width):
 
 
 # At other ratios PyTorch places the samples in float32, which costs more than the budget.
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize(("height", "width"), POWERS_OF_TWO)
-def test_within_error_budget(height, width, channels_last):
+def test_within_error_budget(height, width, channels_last, dtype):
     x = torch.randn(2, 3, 32, 48, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -32,7 +33,7 @@ def test_within_error_budget(height, width, channels_last):
     def reference(x):
         return resize_bilinear_reference(x, height, width)
 
-    assert_within_budget(fast, reference, [x], torch.float32)
+    assert_within_budget(fast, reference, [x], dtype)
 
 
 def test_a_constant_stays_one_whatever_the_size():
