@@ -3,7 +3,8 @@
 The photographs come with scikit-image. Three are trained on, in small crops to which fresh Gaussian noise is added
 every time; the fourth is held out and looked at once, after training, with one fixed draw of noise.
 
-Command: `mlpzoo train denoise`.
+Command: `mlpzoo train denoise`. Reached: 30.87 dB PSNR on the held-out photograph, whose noisy version has 20.24 dB;
+265 s of training on one thread of an AMD EPYC that did other work besides, with torch 2.15, 2026-11-21.
 
 Shape suffixes: B batch, C image channels, H × W pixels.
 """

@@ -116,7 +116,7 @@ def draw_restoration(path: Path, panels: Sequence[tuple[str, np.ndarray]], title
         slice((height - side_y) // 2, (height + side_y) // 2),
         slice((width - side_x) // 2, (width + side_x) // 2),
     )
-    figure = _figure(4.2 * len(panels), 2 * 4.2 * height / width + 1.5)
+    figure = _figure(3.2 * len(panels), 2 * 3.2 * height / width + 1.5)
     top = 1 - 1.15 / figure.get_figheight()
     axes = figure.subplots(
         2,
