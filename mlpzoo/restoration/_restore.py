@@ -69,7 +69,7 @@ def restore(
         padded = x_BCHW[:, :, rows.to(image.device)][:, :, :, columns.to(image.device)]
 
     turns = [(flip, quarter) for flip in (False, True) for quarter in range(4)] if self_ensemble else [(False, 0)]
-    passes = len(turns) * len(list(_tiles(padded, tile, overlap, multiple)))
+    passes = len(turns) * sum(1 for _ in _tiles(padded, tile, overlap, multiple))
     done = 0
 
     def one_more() -> None:
@@ -82,9 +82,12 @@ def restore(
     restored: Tensor | None = None
     with torch.no_grad():
         for flip, quarter in turns:
-            turned = torch.rot90(padded.flip(3) if flip else padded, quarter, (2, 3))
+            # Turning by nothing would copy the image as well.
+            turned = padded.flip(3) if flip else padded
+            turned = torch.rot90(turned, quarter, (2, 3)) if quarter else turned
             found = _restore_tiles(model, turned, tile, overlap, multiple, one_more)
-            found = torch.rot90(found, -quarter, (2, 3))
+            del turned
+            found = torch.rot90(found, -quarter, (2, 3)) if quarter else found
             found = found.flip(3) if flip else found
             restored = found if restored is None else restored.add_(found)
         assert restored is not None
@@ -191,7 +194,8 @@ def _restore_tiles(
         found = outputs.to(x_BCHW.device, torch.promote_types(x_BCHW.dtype, torch.float32))
         del outputs
         if weights is None:
-            restored = found
+            # A network may give back what it was given, and the result is written to.
+            restored = found.clone() if found.data_ptr() == x_BCHW.data_ptr() else found
         else:
             if restored is None:
                 restored = found.new_zeros(x_BCHW.shape)
