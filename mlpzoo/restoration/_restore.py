@@ -194,8 +194,8 @@ def _restore_tiles(
         found = outputs.to(x_BCHW.device, torch.promote_types(x_BCHW.dtype, torch.float32))
         del outputs
         if weights is None:
-            # A network may give back what it was given, and the result is written to.
-            restored = found.clone() if found.data_ptr() == x_BCHW.data_ptr() else found
+            # A network may give back what it was given, which must not be written to.
+            restored = found.clone()
         else:
             if restored is None:
                 restored = found.new_zeros(x_BCHW.shape)

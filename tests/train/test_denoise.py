@@ -10,10 +10,13 @@ from PIL import Image
 from mlpzoo.restoration import load_restorer, psnr, read_picture, restore
 from mlpzoo.train import denoise, train_denoise
 
+read_photograph = denoise.read_photograph
+
 
 @pytest.fixture(scope="module", autouse=True)
-def _few_steps():
+def _small():
     patch = pytest.MonkeyPatch()
+    patch.setattr(denoise, "read_photograph", lambda name: read_photograph(name)[:, 50:150, 100:230])
     patch.setattr(denoise, "STEPS_PER_EPOCH", 2)
     patch.setattr(denoise, "BATCH_SIZE", 1)
     yield
@@ -46,7 +49,7 @@ def test_the_folder_gives_back_what_was_measured(run):
     clean = read_picture(run.folder / "samples" / "clean.png").pixels
     noisy = read_picture(run.folder / "samples" / "noisy.png").pixels
     assert psnr(noisy, clean) == pytest.approx(run.noisy_psnr)
-    assert run.noisy_psnr == pytest.approx(20.2, abs=0.1)
+    assert run.noisy_psnr == pytest.approx(20.2, abs=0.2)
     restored = restore(load_restorer(run.folder), noisy, tile=denoise.TILE, overlap=denoise.OVERLAP)
     assert psnr(restored.clamp(0, 1).mul(255).round().div(255), clean) == pytest.approx(run.psnr, abs=1e-4)
 
@@ -94,6 +97,7 @@ def test_mistakes_come_before_the_work(tmp_path):
 
 @pytest.mark.slow
 def test_it_gains_3_db_on_a_photograph_it_never_saw(tmp_path, monkeypatch):
+    monkeypatch.setattr(denoise, "read_photograph", read_photograph)
     monkeypatch.setattr(denoise, "STEPS_PER_EPOCH", 100)
     monkeypatch.setattr(denoise, "BATCH_SIZE", 4)
     result = train_denoise(tmp_path, progress=False)
