@@ -309,6 +309,12 @@ def call(capsys):
     return call
 
 
+def test_help(call):
+    status, out, _ = call("--help")
+    assert status == 0
+    assert "Usage: mlpzoo restore" in out
+
+
 def test_command(call, photo, trained, tmp_path):
     as_image(photo).save(tmp_path / "in.png")
     options = ("--checkpoint", trained, "--target", tmp_path / "in.png")
