@@ -4,15 +4,18 @@ import contextlib
 import dataclasses
 import errno
 import json
+import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -20,7 +23,7 @@ import mlpzoo
 
 app = typer.Typer(
     name="mlpzoo",
-    help="MLP-like vision backbones: look them up, run them on image files, train one.",
+    help="MLP-like vision networks: look them up, run them on image files, train one.",
     epilog="Example: mlpzoo train digits, then mlpzoo predict --checkpoint runs/digits runs/digits/samples/*.png",
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -191,6 +194,99 @@ def predict(
 
 
 @app.command(
+    epilog="Examples: mlpzoo restore noisy.png clean.png --task denoising --checkpoint checkpoint.npz\n\n"
+    "mlpzoo restore photos/ restored/ --task deblurring --dataset gopro --tile 512\n\n"
+    "mlpzoo restore noisy.png clean.png --checkpoint runs/denoise --target truth.png"
+)
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="An image file, or a folder of them.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write (.png, .jpg, …), or a folder.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder that `mlpzoo train` wrote, or a file of weights of --model or of --task's network; without "
+            "it the checkpoint released for --task is downloaded."
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="A network's name, such as maxim_s3.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="What to undo: denoising, deblurring, deraining, dehazing, enhancement.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Which of the task's released checkpoints, by what it was trained on.")
+    ] = None,
+    target: Annotated[
+        Path | None, typer.Option(help="The true picture, or a folder of them, to measure PSNR and SSIM against.")
+    ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(min=1, help="Restore by tiles of that many pixels, a multiple of 64: memory then depends on it."),
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(min=0, help="Pixels that neighbouring tiles share; a quarter of the tile by default.")
+    ] = None,
+    self_ensemble: Annotated[
+        bool, typer.Option("--self-ensemble", help="Average over 8 rotations and reflections, at 8 times the cost.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Restore image files: take out noise, blur, rain or haze.
+
+    Pictures come out upright, in RGB, with their 8 or 16 bits (16 in PNG only) and their metadata. Files that cannot
+    be read or must not be replaced are named on stderr; the exit status is then 1.
+    """
+    from mlpzoo.restoration import load_restorer, restore_files
+    from mlpzoo.restoration.releases import find_release
+
+    if checkpoint is None and task is None:
+        raise UsageError("give --checkpoint DIR_OR_FILE, or --task NAME for a released checkpoint")
+    with _names_are_usage():
+        if task is not None:
+            find_release(task, dataset)
+    network = load_restorer(checkpoint, model=model, task=task, dataset=dataset, device=_device(device))
+    with _picture_progress() as progress:
+        files = list(
+            restore_files(
+                network,
+                source,
+                output,
+                target=target,
+                tile=tile,
+                overlap=overlap,
+                self_ensemble=self_ensemble,
+                overwrite=overwrite,
+                progress=progress,
+            )
+        )
+    for file in files:
+        if file.error:
+            _complain(str(file.error))
+        elif file.bits < file.source_bits:
+            print(f"mlpzoo: note: {file.output} keeps {file.bits} of {file.source_bits} bits", file=sys.stderr)
+    if as_json:
+        plain = [{key: _jsonable(value) for key, value in dataclasses.asdict(file).items()} for file in files]
+        _print_json(plain)
+    elif any(not file.error for file in files):
+        table = Table("Image", "Written to")
+        for title in ("PSNR, before", "after", "SSIM, before", "after") if target else ():
+            table.add_column(title, justify="right")
+        for file in files:
+            if not file.error:
+                figures = (
+                    _decibels(file.source_psnr),
+                    _decibels(file.psnr),
+                    _share(file.source_ssim),
+                    _share(file.ssim),
+                )
+                _row(table, str(file.source), str(file.output), *(figures if target else ()))
+        _print_table(table)
+    if any(file.error for file in files):
+        raise typer.Exit(1)
+
+
+@app.command(
     epilog="Examples: mlpzoo convert Mixer-B_16.npz mixer_b16.safetensors\n\n"
     "mlpzoo convert CycleMLP_B2.pth cyclemlp_b2 (a folder for the hub)\n\n"
     "mlpzoo convert resmlp_12_dist.pth timm.safetensors --layout timm"
@@ -252,7 +348,7 @@ def convert(
 
 @app.command(epilog="Example: mlpzoo train digits --out runs/digits --seed 1")
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="What to train: digits.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="What to train: digits or denoise.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write, runs/RECIPE by default.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed: the same one gives the same model on the CPU.")] = 0,
     epochs: Annotated[
@@ -269,10 +365,12 @@ def train(
     options = {} if epochs is None else {"epochs": epochs}
     result = RECIPES[recipe](out or Path("runs") / recipe, seed=seed, device=_device(device), **options)
     if as_json:
-        _print_json({**dataclasses.asdict(result), "folder": str(result.folder)})
+        # Every recipe's result is a dataclass; a protocol cannot say so.
+        _print_json({**dataclasses.asdict(result), "folder": str(result.folder)})  # type: ignore[call-overload]
         return
     table = Table(show_header=False)
-    _row(table, "Held-out accuracy", f"{result.accuracy:.2%} ({result.correct} of {result.total})")
+    for title, value in result.rows():
+        _row(table, title, value)
     _row(table, "Training time", f"{result.seconds:.1f} s")
     _row(table, "Written to", str(result.folder))
     _print_table(table)
@@ -322,6 +420,42 @@ def compare(
             _complain(f"{cost.model} at {_times(cost.img_size)}: {cost.problem}")
     if plot is not None:
         draw(costs, plot, title=f"Cost of one image against image size ({where}, batch {batch_size})")
+
+
+@contextlib.contextmanager
+def _picture_progress() -> Iterator[Callable[[Path, int, int], None]]:
+    """A bar on stderr for the picture in work; nothing where no terminal shows it."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        tasks: dict[Path, TaskID] = {}
+
+        def passed(path: Path, done: int, total: int) -> None:
+            if path not in tasks:
+                tasks[path] = bar.add_task(escape(_printable(path.name)), total=total)
+            bar.update(tasks[path], completed=done)
+
+        yield passed
+
+
+def _jsonable(value: Any) -> Any:
+    """Paths and errors as text; an infinite PSNR, which JSON cannot say, as null."""
+    if isinstance(value, Path | Exception):
+        return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _decibels(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f} dB"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
 
 
 def _grid(size: str) -> tuple[int, int]:

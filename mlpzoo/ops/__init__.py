@@ -3,7 +3,9 @@
 from mlpzoo.ops.attention import attention
 from mlpzoo.ops.axis_linear import axis_linear
 from mlpzoo.ops.cycle_fc import cycle_fc
+from mlpzoo.ops.image_resize import resize_bilinear, resize_nearest
 from mlpzoo.ops.linear import linear
+from mlpzoo.ops.partition import partition, unpartition
 from mlpzoo.ops.resize import resize_input_tokens, resize_output_tokens
 from mlpzoo.ops.reweight import mean_of_sum, reweighted_sum
 from mlpzoo.ops.spatial_gate import spatial_gate
@@ -15,9 +17,13 @@ __all__ = [
     "cycle_fc",
     "linear",
     "mean_of_sum",
+    "partition",
+    "resize_bilinear",
     "resize_input_tokens",
+    "resize_nearest",
     "resize_output_tokens",
     "reweighted_sum",
     "spatial_gate",
     "token_linear",
+    "unpartition",
 ]

@@ -10,20 +10,15 @@ AMD EPYC with torch 2.15, 2026-11-21.
 Shape suffixes: B batch, I image channels, H × W pixels.
 """
 
-import contextlib
 import dataclasses
 import importlib.util
 import json
 import math
-import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +31,8 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorData
 
 from mlpzoo.models import MlpMixer
 from mlpzoo.registry import create_model
-from mlpzoo.weights import CONFIG, save_folder
+from mlpzoo.train._run import Progress, publish, staging
+from mlpzoo.weights import save_folder
 
 ARCHITECTURE = "mixer_s16"
 MODEL_ARGS: dict[str, Any] = {
@@ -93,6 +89,10 @@ class TrainingResult:
     correct: int
     total: int
     seconds: float
+
+    def rows(self) -> list[tuple[str, str]]:
+        """For people: what was reached, by name."""
+        return [("Held-out accuracy", f"{self.accuracy:.2%} ({self.correct} of {self.total})")]
 
 
 def read_digits() -> Digits:
@@ -169,12 +169,12 @@ def train_digits(
 
     folder = Path(out)
     device = torch.device(device)
-    with _staging(folder) as staging:
+    with staging(folder) as partial:
         digits = read_digits()
         pixels = digits.train_images.float() / 255
         mean, std = round(pixels.mean().item(), 4), round(pixels.std().item(), 4)
         cuda_devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda_devices), (staging / "metrics.jsonl").open("w") as metrics:
+        with torch.random.fork_rng(devices=cuda_devices), (partial / "metrics.jsonl").open("w") as metrics:
             torch.manual_seed(seed)
             model = create_model(ARCHITECTURE, device=device, **MODEL_ARGS)
             assert isinstance(model, MlpMixer)
@@ -193,7 +193,7 @@ def train_digits(
 
         save_folder(
             model,
-            staging,
+            partial,
             architecture=ARCHITECTURE,
             model_args=MODEL_ARGS,
             pretrained_cfg={
@@ -213,18 +213,18 @@ def train_digits(
             },
         )
         draw_predictions(
-            staging / "predictions.png",
+            partial / "predictions.png",
             digits.held_out_images[:, 0].numpy(),
             digits.held_out_labels.tolist(),
             predicted.tolist(),
         )
         draw_token_mixing(
-            staging / "token_mixing.png",
+            partial / "token_mixing.png",
             model.get_parameter("blocks.0.mlp_tokens.fc1.weight").detach().cpu().numpy(),
             model.stem.grid_size,
         )
-        _write_samples(staging / "samples", digits)
-        _publish(staging, folder)
+        _write_samples(partial / "samples", digits)
+        publish(partial, folder)
     return TrainingResult(folder, correct / total, correct, total, seconds)
 
 
@@ -249,7 +249,7 @@ def _train(
     )
     model.train()
     updates = 0
-    with _Progress(epochs, len(batches), sys.stderr if progress else None) as display:
+    with Progress(epochs * len(batches), sys.stderr if progress else None) as display:
         for epoch in range(1, epochs + 1):
             start = time.perf_counter()
             loss_sum, correct, seen = 0.0, 0, 0
@@ -267,7 +267,11 @@ def _train(
                 correct += int((logits.argmax(dim=1) == labels).sum())
                 seen += len(labels)
                 speed = seen / (time.perf_counter() - start)
-                display.update(epoch, updates, loss_sum / seen, correct / seen, speed)
+                display.update(
+                    updates,
+                    f"epoch {epoch:{len(str(epochs))}}/{epochs}  loss {loss_sum / seen:.3f}  "
+                    f"accuracy {correct / seen:6.1%}  {speed:5,.0f} images/s",
+                )
             yield {
                 "epoch": epoch,
                 "loss": loss_sum / seen,
@@ -275,85 +279,6 @@ def _train(
                 "lr": optimizer.param_groups[0]["lr"],
                 "images_per_s": speed,
             }
-
-
-class _Progress:
-    """Progress on a stream: a bar on a terminal, elsewhere a plain line every few seconds.
-
-    Args:
-        epochs: how many there will be.
-        steps_per_epoch: updates in each.
-        stream: where to; nowhere if None.
-    """
-
-    SECONDS_BETWEEN_LINES = 5.0
-
-    def __init__(self, epochs: int, steps_per_epoch: int, stream: TextIO | None) -> None:
-        self.epochs, self.steps = epochs, epochs * steps_per_epoch
-        self.stream = stream
-        self.start = self.last_line = time.perf_counter()
-        self.bar: Any = None
-        interactive = stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
-        if interactive and importlib.util.find_spec("rich"):
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            self.bar = Progress(
-                BarColumn(bar_width=None), TextColumn("{task.description}"), console=Console(file=stream)
-            )
-            self.bar.expand = True
-            self.task = self.bar.add_task("", total=self.steps)
-
-    def __enter__(self) -> "_Progress":
-        if self.bar:
-            self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self.bar:
-            self.bar.stop()
-
-    def update(self, epoch: int, step: int, loss: float, accuracy: float, images_per_s: float) -> None:
-        """Show the state after one update; loss and accuracy are the running epoch's, on the training digits."""
-        now = time.perf_counter()
-        left = round((now - self.start) / step * (self.steps - step))
-        text = (
-            f"epoch {epoch:{len(str(self.epochs))}}/{self.epochs}  loss {loss:.3f}  accuracy {accuracy:6.1%}  "
-            f"{images_per_s:5,.0f} images/s  {left // 60}:{left % 60:02d} left"
-        )
-        if self.bar:
-            self.bar.update(self.task, completed=step, description=text)
-        elif self.stream and (now - self.last_line >= self.SECONDS_BETWEEN_LINES or step in (1, self.steps)):
-            print(text, file=self.stream, flush=True)
-            self.last_line = now
-
-
-@contextlib.contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    """A folder inside the one to write, for files that are not complete yet; it is gone afterwards.
-
-    Raises:
-        OSError: when the folder cannot be written.
-    """
-    try:
-        (folder / "samples").mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
-    except OSError as error:
-        raise OSError(f"cannot write to {folder}: {error.strerror}") from None
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _publish(staging: Path, folder: Path) -> None:
-    """Move every file to its place; nothing else in the folder is touched."""
-    files = [path for path in staging.rglob("*") if path.is_file()]
-    # The config goes last: where there is one, the rest is complete.
-    for file in sorted(files, key=lambda path: (path.name == CONFIG, path)):
-        os.replace(file, folder / file.relative_to(staging))
 
 
 def _write_samples(folder: Path, digits: Digits) -> None:

@@ -101,6 +101,39 @@ def draw_token_mixing(path: Path, weight: np.ndarray, grid: tuple[int, int], *, 
     _write(figure, path)
 
 
+def draw_restoration(path: Path, panels: Sequence[tuple[str, np.ndarray]], title: str, subtitle: str) -> None:
+    """Draw images side by side, whole above and a detail of their middle, four times as large, below.
+
+    Args:
+        path: the PNG file to write.
+        panels: name and image of each, `(height, width, 3)` in uint8, all of one size.
+        title: what is shown.
+        subtitle: how it was made.
+    """
+    height, width, _ = panels[0][1].shape
+    side_y, side_x = height // 4, width // 4
+    rows, columns = (
+        slice((height - side_y) // 2, (height + side_y) // 2),
+        slice((width - side_x) // 2, (width + side_x) // 2),
+    )
+    figure = _figure(3.2 * len(panels), 2 * 3.2 * height / width + 1.5)
+    top = 1 - 1.15 / figure.get_figheight()
+    axes = figure.subplots(
+        2,
+        len(panels),
+        squeeze=False,
+        gridspec_kw={"left": 0.01, "right": 0.99, "bottom": 0.01, "top": top, "wspace": 0.02, "hspace": 0.03},
+    )
+    for (name, image), (whole, detail) in zip(panels, axes.T, strict=True):
+        whole.imshow(image)
+        whole.set_title(name, fontsize=12, pad=5)
+        detail.imshow(image[rows, columns], interpolation="nearest")
+        whole.set_axis_off()
+        detail.set_axis_off()
+    _titles(figure, title, subtitle)
+    _write(figure, path)
+
+
 def _figure(width: float, height: float) -> Figure:
     """A figure of that size in inches, with a canvas of its own."""
     figure = Figure(figsize=(width, height), dpi=100, facecolor="white")

@@ -19,7 +19,8 @@ WRAPPERS = {"cyclemlp": "model", "convmixer": "state_dict"}
 class Case:
     """One pair of files in `vectors/`.
 
-    `model` and `options` go to `create_model`; `release` writes the parameters as the authors release them.
+    `model` and `options` go to `create_model`, or to `create_restorer` if it is a restoration network; `release` writes
+    the parameters as the authors release them.
 
     `truth_eps` is the rounding of the truth itself, where the authors' code computes in less than float64 whatever
     its parameters are. `has_kinks` tells of ReLUs: one whose input is within rounding of zero switches between
@@ -67,6 +68,11 @@ class Case:
         tensors = {**self.parameters(), **self.constants()}
         if self.description["layout"].startswith("flax"):
             path = folder / f"{self.name}.npz"
+            if self.model.startswith("maxim"):
+                tensors = {f"opt/target/{name}": value for name, value in tensors.items()}
+                # What the optimizer remembers stands beside the parameters, in the same names.
+                tensors["opt/state/step"] = np.array(7)
+                tensors["opt/state/param_states/stage_0_input_conv_0/bias/grad_ema"] = np.zeros(32, np.float32)
             np.savez(path, **tensors)
             return path
         path = folder / f"{self.name}.pth"
@@ -100,4 +106,6 @@ CASES = (
     # PyTorch has no fast depthwise convolution for float64 with the channels last.
     Case("convmixer_768_32", "convmixer_d768_32", slow_in_float64=True),
     Case("convmixer_1024_20", "convmixer_d1024_20"),
+    Case("MAXIM-S-1", "maxim_s1"),
+    Case("MAXIM-S-2", "maxim_s2"),
 )

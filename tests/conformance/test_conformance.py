@@ -7,6 +7,8 @@ import torch
 from cases import CASES, VECTORS, Case
 
 import mlpzoo
+from mlpzoo.restoration import MAXIM, create_restorer, list_restorers
+from mlpzoo.weights import maxim
 from mlpzoo.weights._formats import KEY_MAPS
 
 OUTPUT = {torch.float32: 1e-4, torch.float64: 1e-9}
@@ -53,7 +55,8 @@ def test_every_vector_here_is_used():
 def test_outputs_and_gradients(case: Case, checkpoint, dtype):
     truth, description = case.truth, case.description
     allowed = max(OUTPUT[dtype], 100 * case.truth_eps)
-    model = mlpzoo.create_model(case.model, checkpoint_path=checkpoint, dtype=dtype, **case.options).eval()
+    create = create_restorer if case.model in list_restorers() else mlpzoo.create_model
+    model = create(case.model, checkpoint_path=checkpoint, dtype=dtype, **case.options).eval()
     image = torch.from_numpy(formula.image(tuple(description["input"]))).to(dtype)
     outputs = model(image)
 
@@ -61,10 +64,13 @@ def test_outputs_and_gradients(case: Case, checkpoint, dtype):
         assert error(outputs, truth["output"]) < allowed
         outputs = [outputs]
     else:
+        if isinstance(model, MAXIM):
+            outputs = [image for stage in outputs for image in stage]
         for i, feature in enumerate(outputs):
             assert tuple(feature.shape) == tuple(truth[f"feature{i}_shape"])
             assert error(feature.mean((2, 3)), truth[f"feature{i}_mean_hw"]) < allowed
-            assert error(feature[:, :8, :5, :7], truth[f"feature{i}_patch"]) < allowed
+            height, width = truth[f"feature{i}_patch"].shape[2:]
+            assert error(feature[:, :8, :height, :width], truth[f"feature{i}_patch"]) < allowed
             assert error(feature[:, -4:, -3:, -3:], truth[f"feature{i}_corner"]) < allowed
 
     weights = [torch.from_numpy(formula.loss_weights(tuple(y.shape))).to(dtype) for y in outputs]
@@ -90,10 +96,11 @@ def test_outputs_and_gradients(case: Case, checkpoint, dtype):
 
 def authors_gradient_norms(model, case: Case) -> dict[str, float]:
     """Norms of our gradients under the authors' names: a tensor made of several is split along its first axis."""
-    backbone = model if isinstance(model, mlpzoo.models.Backbone) else model.model
-    parameters = dict(backbone.named_parameters())
+    network = model if isinstance(model, mlpzoo.models.Backbone | MAXIM) else model.model
+    key_maps = maxim.KEY_MAPS if isinstance(model, MAXIM) else KEY_MAPS[network.family]
+    parameters = dict(network.named_parameters())
     names = list(case.parameters())
-    plan, unknown = min((key_map.plan(names) for key_map in KEY_MAPS[backbone.family]), key=lambda found: len(found[1]))
+    plan, unknown = min((key_map.plan(names) for key_map in key_maps), key=lambda found: len(found[1]))
     assert not unknown
     norms = {}
     for ours, sources in plan.items():

@@ -1,0 +1,88 @@
+"""What every recipe does around its training: progress for people, and files that appear only when all is done."""
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from mlpzoo.weights import CONFIG
+
+
+class Progress:
+    """Progress on a stream: a bar on a terminal, elsewhere a plain line every few seconds.
+
+    Args:
+        steps: updates there will be.
+        stream: where to; nowhere if None.
+    """
+
+    SECONDS_BETWEEN_LINES = 5.0
+
+    def __init__(self, steps: int, stream: TextIO | None) -> None:
+        self.steps = steps
+        self.stream = stream
+        self.start = self.last_line = time.perf_counter()
+        self.bar: Any = None
+        interactive = stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+        if interactive and importlib.util.find_spec("rich"):
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as Bar
+
+            self.bar = Bar(BarColumn(bar_width=None), TextColumn("{task.description}"), console=Console(file=stream))
+            self.bar.expand = True
+            self.task = self.bar.add_task("", total=steps)
+
+    def __enter__(self) -> "Progress":
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def update(self, step: int, state: str) -> None:
+        """Show the state after an update, and the time left at the average speed so far."""
+        now = time.perf_counter()
+        left = round((now - self.start) / step * (self.steps - step))
+        text = f"{state}  {left // 60}:{left % 60:02d} left"
+        if self.bar:
+            self.bar.update(self.task, completed=step, description=text)
+        elif self.stream and (now - self.last_line >= self.SECONDS_BETWEEN_LINES or step in (1, self.steps)):
+            print(text, file=self.stream, flush=True)
+            self.last_line = now
+
+
+@contextlib.contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """A folder inside the one to write, for files that are not complete yet; it is gone afterwards.
+
+    Raises:
+        OSError: when the folder cannot be written.
+    """
+    try:
+        (folder / "samples").mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+    except OSError as error:
+        raise OSError(f"cannot write to {folder}: {error.strerror}") from None
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def publish(partial: Path, folder: Path) -> None:
+    """Move every file to its place; nothing else in the folder is touched."""
+    files = [path for path in partial.rglob("*") if path.is_file()]
+    # The config goes last: where there is one, the rest is complete.
+    for file in sorted(files, key=lambda path: (path.name == CONFIG, path)):
+        os.replace(file, folder / file.relative_to(partial))
