@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mlpzoo.layers.activation import create_activation
 from mlpzoo.layers.conv_nhwc import UpsampleNHWC
 from mlpzoo.layers.init import flax_default_, normal_002_
+from mlpzoo.layers.linear import Linear
 from mlpzoo.layers.mixing import TokenLinear
 from mlpzoo.ops import partition, unpartition
 
@@ -49,11 +50,11 @@ class MultiAxisGate(nn.Module):
             raise ValueError(f"{factor} × {dim} channels do not divide into two halves")
         self.block_size, self.grid_size = block_size, grid_size
         self.norm = nn.LayerNorm(dim, eps=norm_eps, device=device, dtype=dtype)
-        self.fc1 = nn.Linear(dim, factor * dim, device=device, dtype=dtype)
+        self.fc1 = Linear(dim, factor * dim, device=device, dtype=dtype)
         self.act = create_activation(act_layer)
         self.grid = TokenLinear(grid_size**2, grid_size**2, device=device, dtype=dtype)
         self.block = TokenLinear(block_size**2, block_size**2, device=device, dtype=dtype)
-        self.fc2 = nn.Linear(factor * dim, dim, device=device, dtype=dtype)
+        self.fc2 = Linear(factor * dim, dim, device=device, dtype=dtype)
         self.reset_parameters()
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
@@ -118,11 +119,11 @@ class CrossGating(nn.Module):
     ) -> None:
         super().__init__()
         self.upsample_y = UpsampleNHWC(y_dim, dim, device=device, dtype=dtype) if upsample_y else nn.Identity()
-        self.in_x = nn.Linear(in_dim, dim, device=device, dtype=dtype)
-        self.in_y = nn.Linear(dim if upsample_y else y_dim, dim, device=device, dtype=dtype)
+        self.in_x = Linear(in_dim, dim, device=device, dtype=dtype)
+        self.in_y = Linear(dim if upsample_y else y_dim, dim, device=device, dtype=dtype)
         self.act = create_activation(act_layer)
         self.norm_x, self.norm_y = (nn.LayerNorm(dim, eps=norm_eps, device=device, dtype=dtype) for _ in range(2))
-        self.fc_x, self.fc_y = (nn.Linear(dim, dim, device=device, dtype=dtype) for _ in range(2))
+        self.fc_x, self.fc_y = (Linear(dim, dim, device=device, dtype=dtype) for _ in range(2))
         self.gate_x, self.gate_y = (
             MultiAxisGate(
                 dim,
@@ -136,7 +137,7 @@ class CrossGating(nn.Module):
             )
             for _ in range(2)
         )
-        self.out_x, self.out_y = (nn.Linear(dim, dim, device=device, dtype=dtype) for _ in range(2))
+        self.out_x, self.out_y = (Linear(dim, dim, device=device, dtype=dtype) for _ in range(2))
         self.reset_parameters()
 
     def forward(self, x_BHWC: Tensor, y_BHWC: Tensor) -> tuple[Tensor, Tensor]:

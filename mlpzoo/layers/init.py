@@ -11,7 +11,7 @@ def flax_default_(module: nn.Module) -> None:
     The normal distribution is cut at two of its deviations and widened, so that 1 / fan-in is the variance left.
 
     Args:
-        module: a `Linear`, `Conv2d`, or a `ConvTranspose2d`, whose inputs stand first in its weight.
+        module: a linear layer, a `Conv2d`, or a `ConvTranspose2d`, whose inputs stand first in its weight.
     """
     weight, bias = module.weight, module.bias
     assert isinstance(weight, Tensor)

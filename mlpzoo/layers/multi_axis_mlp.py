@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
 from mlpzoo.layers.init import normal_002_
+from mlpzoo.layers.linear import Linear
 from mlpzoo.layers.mixing import TokenLinear
 from mlpzoo.ops import partition, unpartition
 
@@ -51,11 +52,11 @@ class PartitionedGatedMlp(nn.Module):
         self.kind, self.size = kind, size
         half = factor * dim // 2
         self.norm = nn.LayerNorm(dim, eps=norm_eps, device=device, dtype=dtype)
-        self.fc1 = nn.Linear(dim, 2 * half, device=device, dtype=dtype)
+        self.fc1 = Linear(dim, 2 * half, device=device, dtype=dtype)
         self.act = create_activation(act_layer)
         self.gate_norm = nn.LayerNorm(half, eps=norm_eps, device=device, dtype=dtype)
         self.gate = TokenLinear(size * size, size * size, device=device, dtype=dtype)
-        self.fc2 = nn.Linear(half, dim, device=device, dtype=dtype)
+        self.fc2 = Linear(half, dim, device=device, dtype=dtype)
         self.reset_parameters()
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
@@ -117,7 +118,7 @@ class MultiAxisMlp(nn.Module):
             raise ValueError(f"{factor} × {dim} channels do not divide into two halves")
         half = factor * dim // 2
         self.norm = nn.LayerNorm(dim, eps=norm_eps, device=device, dtype=dtype)
-        self.fc1 = nn.Linear(dim, 2 * half, device=device, dtype=dtype)
+        self.fc1 = Linear(dim, 2 * half, device=device, dtype=dtype)
         self.act = create_activation(act_layer)
         self.grid, self.block = (
             PartitionedGatedMlp(
@@ -125,7 +126,7 @@ class MultiAxisMlp(nn.Module):
             )
             for kind, size, widening in (("grid", grid_size, grid_factor), ("block", block_size, block_factor))
         )
-        self.fc2 = nn.Linear(2 * half, dim, device=device, dtype=dtype)
+        self.fc2 = Linear(2 * half, dim, device=device, dtype=dtype)
         self.reset_parameters()
 
     def forward(self, x_BHWC: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpzoo.layers.init import flax_default_
+from mlpzoo.layers.linear import Linear
 from mlpzoo.ops import resize_bilinear
 
 
@@ -39,7 +40,7 @@ class Resample(nn.Module):
     ) -> None:
         super().__init__()
         self.ratio = ratio
-        self.proj = nn.Linear(dim, out_dim, device=device, dtype=dtype)
+        self.proj = Linear(dim, out_dim, device=device, dtype=dtype)
         self.reset_parameters()
 
     def forward(self, x_BHWC: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from mlpzoo.layers import (
     UpsampleNHWC,
 )
 from mlpzoo.layers.init import flax_default_
+from mlpzoo.layers.linear import Linear
 from mlpzoo.ops import resize_nearest
 
 
@@ -128,7 +129,7 @@ class MaximBlock(nn.Module):
         super().__init__()
         dim = config.dim(min(level, config.depth - 1))
         shared: dict[str, Any] = {"act_layer": config.act_layer, "norm_eps": config.norm_eps, **dd}
-        self.proj = nn.Linear(in_dim, dim, **dd)
+        self.proj = Linear(in_dim, dim, **dd)
         self.mixings = nn.ModuleList(
             MultiAxisMlp(
                 dim,

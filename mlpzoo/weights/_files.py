@@ -49,6 +49,14 @@ def _decoding() -> Iterator[None]:
         raise CheckpointError(f"it is damaged or cut short ({' '.join(str(error).split())})") from None
 
 
+def plain(name: str, value: Tensor) -> Tensor:
+    """Refuse what cannot be copied into a parameter: after a model's first copy there is no way back."""
+    if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized or value.is_complex():
+        raise CheckpointError(f"'{name}' is no plain tensor of real numbers, but {value.layout}, {value.dtype}")
+    # Types of 8 bits and less have few operations of their own.
+    return value.float() if value.is_floating_point() and value.itemsize == 1 else value
+
+
 class NpzFile:
     """A NumPy archive, as flax models are released."""
 
@@ -99,7 +107,7 @@ class SafetensorsFile:
 
     def read(self, name: str) -> Tensor:
         """One tensor."""
-        return self.handle.get_tensor(name)
+        return plain(name, self.handle.get_tensor(name))
 
 
 class StateDictFile:
@@ -121,7 +129,7 @@ class StateDictFile:
 
     def read(self, name: str) -> Tensor:
         """One tensor."""
-        return self.tensors[name]
+        return plain(name, self.tensors[name])
 
 
 @contextmanager

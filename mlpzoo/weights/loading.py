@@ -174,16 +174,8 @@ def _explain_misfit(
 
 
 def _read(sources: list[Source], names: Mapping[str, str], file: TensorFile) -> Tensor:
-    parts = [source.layout(_plain(source.name, file.read(names[source.name]))) for source in sources]
+    parts = [source.layout(file.read(names[source.name])) for source in sources]
     return torch.cat(parts) if len(parts) > 1 else parts[0]
-
-
-def _plain(name: str, value: Tensor) -> Tensor:
-    """Refuse what cannot be copied into a parameter: after the first copy there is no way back."""
-    if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized or value.is_complex():
-        raise CheckpointError(f"'{name}' is no plain tensor of real numbers, but {value.layout}, {value.dtype}")
-    # Types of 8 bits and less have few operations of their own.
-    return value.float() if value.is_floating_point() and value.itemsize == 1 else value
 
 
 def _adaptable(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
