@@ -132,6 +132,10 @@ def info_(
     _row(table, "Classes", str(info.num_classes))
     _row(table, "Published top-1", f"{_percent(info.top1)} ({info.top1_source})" if info.top1 else "–")
     _row(table, "Released weights", ", ".join(info.weights) or "none")
+    if info.file:
+        _row(table, "File", info.file)
+    statistics = " and ".join(", ".join(f"{value:g}" for value in values) for values in (info.mean, info.std))
+    _row(table, "Preprocessing", f"{info.interpolation}, crop {info.crop_pct:g}, mean and deviation {statistics}")
     _row(table, "Licence", info.license)
     _row(table, "Paper", info.paper)
     _row(table, "Authors' code", info.code)

@@ -111,6 +111,12 @@ class ModelInfo:
         top1: published ImageNet-1k top-1 accuracy in percent, None where none is published.
         top1_source: where the accuracy is from.
         weights: tags of the released weights, the default first if there is one.
+        file: where the weights meant are: an address, a repository of the Hugging Face hub, or how a person gets them;
+            empty where none are released.
+        mean: mean of each image channel they were trained with, of pixels in [0, 1].
+        std: standard deviation of each.
+        interpolation: how images were resized.
+        crop_pct: side of the evaluation crop over side of the resized image.
         license: of the default weights, or of the authors' code where there are none.
         paper: address of the paper.
         code: address of the authors' code.
@@ -125,6 +131,11 @@ class ModelInfo:
     top1: float | None
     top1_source: str
     weights: tuple[str, ...]
+    file: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    crop_pct: float
     license: str
     paper: str
     code: str
@@ -149,7 +160,8 @@ def model_info(name: str) -> ModelInfo:
     tags = _tags(family, base)
     weights = family.weights.get(f"{base}.{tag or _default_tag(family, base)}")
     model = timm.create_model(name, device="meta").eval()
-    input_size = model.pretrained_cfg["input_size"]
+    data = model.pretrained_cfg
+    input_size = data["input_size"]
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.empty(1, *input_size, device="meta"))
     return ModelInfo(
@@ -162,6 +174,8 @@ def model_info(name: str) -> ModelInfo:
         top1=weights.top1 if weights else None,
         top1_source=weights.top1_source if weights else "",
         weights=tuple(tags),
+        file=(weights.url or (f"{HUB}{weights.hub}" if weights.hub else weights.where)) if weights else "",
+        **{key: data[key] for key in ("mean", "std", "interpolation", "crop_pct")},
         license=weights.license if weights else family.license,
         paper=family.paper,
         code=family.code,

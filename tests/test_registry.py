@@ -93,7 +93,11 @@ def test_info_of_the_base_mixer():
     assert (info.family, info.top1, info.license) == ("MLP-Mixer", 76.44, "Apache-2.0")
     assert info.gmacs == pytest.approx(12.6, abs=0.1)
     assert info.input_size == (3, 224, 224)
+    assert (info.file.rsplit("/", 1)[-1], info.mean, info.crop_pct) == ("Mixer-B_16.npz", (0.5, 0.5, 0.5), 0.875)
     assert mlpzoo.model_info("mixer_b16.goog_in21k").num_classes == 21843
+    miil = mlpzoo.model_info("mixer_b16.miil_in21k")
+    assert (miil.file, miil.interpolation) == ("hf-hub:timm/mixer_b16_224.miil_in21k", "bilinear")
+    assert mlpzoo.model_info("mixer_s16").file == ""
 
 
 def test_lists():
