@@ -38,10 +38,10 @@ def fold(model: nn.Module) -> nn.Module:
     """An equal, faster model for inference.
 
     ResMLP loses its affine maps and scales, ConvMixer half of its BatchNorms, ViT's ResNet stems the standardization of
-    their kernels, every model its dropouts; linear layers run by oneDNN's kernels on a CPU. Whatever else is inside is copied as it is, so any module may be given.
-    The result gives the same logits and features, takes another image size as the plain model does, and is frozen: it
-    has no use in training. Its state dict is its own; released files and checkpoints fit the plain model, before
-    folding.
+    their kernels, and every model its dropouts; linear layers become `PackedLinear`. Whatever else is inside is copied
+    as it is, so any module may be given. The result gives the same logits and features and takes another image size as
+    the plain model does. It is frozen, for inference alone, and its state dict is its own: released files and
+    checkpoints fit the plain model, before folding.
 
     Args:
         model: the model, in evaluation mode; it is left as it is and shares no memory with the result.

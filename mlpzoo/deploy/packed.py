@@ -41,6 +41,24 @@ def onednn_works() -> bool:
     )
 
 
+class Packing:
+    """A weight in oneDNN's layout, and what it was made from."""
+
+    def __init__(self, weight: Tensor) -> None:
+        # Kept, so that no other weight comes to lie at the same address.
+        self.source = weight.detach()
+        self.version = _version(weight)
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(self.source)
+
+    def is_of(self, weight: Tensor) -> bool:
+        """Whether the weight is still the one that was packed, unchanged."""
+        return self.source.data_ptr() == weight.data_ptr() and self.version == _version(weight)
+
+
+def _version(weight: Tensor) -> int:
+    return 0 if weight.is_inference() else weight._version
+
+
 class PackedLinear(nn.Linear):
     """A linear layer and the activation after it, in one pass on a CPU in float32 where no gradient is recorded.
 
@@ -60,9 +78,7 @@ class PackedLinear(nn.Linear):
         super().__init__(linear.in_features, linear.out_features, bias=False, device="meta")
         self.weight, self.bias = linear.weight, linear.bias
         self.act = nn.Identity() if act is None else act
-        self._packed: Tensor | None = None
-        self._source: Tensor | None = None
-        self._source_version = 0
+        self._packing: Packing | None = None
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """`(..., in_features)` to `(..., out_features)`; `residual`, if given, is added to the result."""
@@ -89,21 +105,18 @@ class PackedLinear(nn.Linear):
 
     @torch.jit.unused
     def _packed_forward(self, x: Tensor, residual: Tensor | None) -> Tensor:
-        weight = self.weight.detach()
-        version = 0 if weight.is_inference() else weight._version
-        if self._source is None or self._source.data_ptr() != weight.data_ptr() or self._source_version != version:
-            self._packed = torch.ops.mkldnn._reorder_linear_weight(weight)
-            # Kept, so that no other weight comes to lie at the same address.
-            self._source, self._source_version = weight, version
+        packing = self._packing
+        if packing is None or not packing.is_of(self.weight):
+            packing = self._packing = Packing(self.weight)
         attr, algorithm = FUSED[type(self.act)]
         if residual is not None and attr == "none" and residual.is_contiguous():
-            return torch.ops.mkldnn._linear_pointwise(x, residual, self._packed, self.bias, "add")
-        y = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, attr, [], algorithm)
+            return torch.ops.mkldnn._linear_pointwise(x, residual, packing.packed, self.bias, "add")
+        y = torch.ops.mkldnn._linear_pointwise(x, packing.packed, self.bias, attr, [], algorithm)
         return y if residual is None else residual + y
 
     def _apply(self, *args: Any, **kwargs: Any) -> "PackedLinear":
-        self._packed = self._source = None
+        self._packing = None
         return super()._apply(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_packed": None, "_source": None}
+        return {**self.__dict__, "_packing": None}
