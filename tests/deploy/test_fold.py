@@ -248,10 +248,16 @@ def test_copies_and_saved_weights(family):
     assert torch.equal(other(x), expected)
 
 
+SHALLOW = {
+    "cyclemlp": {"embed_dims": (8, 12), "depths": (1, 1), "mlp_ratios": (1, 2)},
+    "vip": {"embed_dims": (16, 32), "depths": (1, 1), "mlp_ratios": (1, 2), "strides": (1, 2)},
+    "test_pyramid": {"embed_dims": (8, 12), "depths": (1, 1), "mlp_ratios": (1, 1)},
+}
+
+
 def shallow(family, **options):
     """One block of each kind: compilers take their time."""
-    depth = "depths" if hasattr(tiny.create(family, device="meta").config, "depths") else "depth"
-    return fold(create(family, dtype=torch.float32, **{depth: (1, 1, 1, 1) if depth == "depths" else 1}, **options))
+    return fold(create(family, dtype=torch.float32, **SHALLOW.get(family, {"depth": 1}), **options))
 
 
 @pytest.mark.usefixtures("_fresh_compiler")
