@@ -255,13 +255,18 @@ SHALLOW = {
 }
 
 
+def slow_for(*slow):
+    """Every family, those that compilers take long for marked."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in slow)) for name in FAMILY_NAMES]
+
+
 def shallow(family, **options):
     """One block of each kind: compilers take their time."""
     return fold(create(family, dtype=torch.float32, **SHALLOW.get(family, {"depth": 1}), **options))
 
 
 @pytest.mark.usefixtures("_fresh_compiler")
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", slow_for("cyclemlp", "vip"))
 def test_compile_and_export(family):
     folded = shallow(family)
     x = image_of(folded)

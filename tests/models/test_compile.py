@@ -51,7 +51,9 @@ def assert_same_step(compiled, model, x):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * float(b.detach().abs().max()) + 1e-9)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[pytest.mark.slow] * (name == "cyclemlp")) for name in FAMILIES]
+)
 def test_one_graph_serves_every_batch(family):
     model = create(family)
     compiled = torch.compile(model, fullgraph=True, dynamic=True, backend="aot_eager")
