@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import mlpzoo
+from mlpzoo.deploy import fold
 
 OURS = "ours"
 NO_NOISE = {"drop_rate": 0.0, "proj_drop_rate": 0.0, "drop_path_rate": 0.0}
@@ -62,11 +63,13 @@ class Contender:
         model: the network, in float32 on the CPU; its weights may be the very tensors of another contender's.
         rename: from our parameter names to its own.
         channels_last: whether its weights and images are laid out channels-last.
+        prepare: what is made of the copy that runs, once it is on its device, in its type and in its mode.
     """
 
     model: nn.Module
     rename: Callable[[str], str] = str
     channels_last: bool = False
+    prepare: Callable[[nn.Module], nn.Module] = lambda model: model
 
 
 Builder = Callable[[str, nn.Module, Mapping[str, Any]], Contender]
@@ -104,12 +107,24 @@ def timm_nhwc(name: str, ours: nn.Module, options: Mapping[str, Any]) -> Contend
     return dataclasses.replace(timm_nchw(name, ours, options), channels_last=True)
 
 
-PEERS: dict[str, Builder] = {"timm-nchw": timm_nchw, "timm-nhwc": timm_nhwc, "reference": reference}
+def folded(name: str, ours: nn.Module, options: Mapping[str, Any]) -> Contender:
+    """Our own network, folded for inference."""
+    return Contender(model=ours, prepare=fold)
 
 
-def peers_of(name: str, wanted: tuple[str, ...]) -> list[str]:
-    """The peers that a model has, of those wanted."""
-    return [peer for peer in wanted if name in TWINS or not peer.startswith("timm-")]
+PEERS: dict[str, Builder] = {
+    "timm-nchw": timm_nchw,
+    "timm-nhwc": timm_nhwc,
+    "reference": reference,
+    "folded": folded,
+}
+
+
+def peers_of(name: str, wanted: tuple[str, ...], train: bool = False) -> list[str]:
+    """The peers that a model has, of those wanted; a folded one cannot be trained."""
+    return [
+        peer for peer in wanted if (name in TWINS or not peer.startswith("timm-")) and not (train and peer == "folded")
+    ]
 
 
 def model_options(name: str, img_size: int | None) -> tuple[dict[str, Any], tuple[int, int, int]]:
@@ -127,13 +142,13 @@ def model_options(name: str, img_size: int | None) -> tuple[dict[str, Any], tupl
     return options, (channels, img_size, img_size)
 
 
-def build(name: str, options: Mapping[str, Any], peers: tuple[str, ...]) -> dict[str, Contender]:
+def build(name: str, options: Mapping[str, Any], peers: tuple[str, ...], train: bool = False) -> dict[str, Contender]:
     """Our model and its peers with the same random weights, ours first."""
     torch.manual_seed(0)
     ours = mlpzoo.create_model(name, **options)
     _disturb(ours)
     contenders = {OURS: Contender(model=ours)}
-    for peer in peers_of(name, peers):
+    for peer in peers_of(name, peers, train):
         contenders[peer] = PEERS[peer](name, ours, options)
     return contenders
 

@@ -34,8 +34,8 @@ def run_model(options: Options, name: str, *, train: bool) -> Iterator[list[Row]
     """
     built_with, image = models.model_options(name, options.img_size)
     flops = models.count_flops(name, built_with, image, train)
-    contenders = models.build(name, built_with, tuple({**dict.fromkeys(options.peers), "reference": None}))
-    timed = [OURS, *models.peers_of(name, options.peers)]
+    contenders = models.build(name, built_with, tuple({**dict.fromkeys(options.peers), "reference": None}), train)
+    timed = [OURS, *models.peers_of(name, options.peers, train)]
     images = torch.randn(max(*options.batches, 2), *image)
     gradient = torch.randn(len(images), contenders[OURS].model.num_classes)
     gate = Gate(contenders, images[:2], gradient[:2], device=options.device, train=train)

@@ -28,7 +28,8 @@ class Trial:
         self.rename = contender.rename
         self.train = train
         self.layout = torch.channels_last if contender.channels_last else torch.contiguous_format
-        self.module = copy.deepcopy(contender.model).to(device, dtype).to(memory_format=self.layout).train(train)
+        module = copy.deepcopy(contender.model).to(device, dtype).to(memory_format=self.layout).train(train)
+        self.module = contender.prepare(module)
         self.network = torch.compile(self.module, dynamic=False) if compiled else self.module
 
     def feed(self, images: Tensor, gradient: Tensor) -> None:

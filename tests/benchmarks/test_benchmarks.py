@@ -103,7 +103,8 @@ def test_a_run(suite, tmp_path, capsys, tiny):
     out = tmp_path / "results.csv"
     assert cli.main(["--suite", suite, *RUN, "--out", str(out)]) == 0
     rows = list(csv.DictReader(out.read_text().splitlines()))
-    assert [row["contender"] for row in rows] == ["ours", "timm-nchw", "timm-nhwc", "reference"]
+    expected = ["ours", "timm-nchw", "timm-nhwc", "reference", *(["folded"] if suite == "infer" else [])]
+    assert [row["contender"] for row in rows] == expected
     for row in rows:
         assert row["suite"] == suite
         assert (row["model"], row["dtype"], row["batch"], row["img_size"]) == ("mixer_s16", "fp32", "1", "64")
@@ -270,7 +271,7 @@ def test_a_twin_takes_all_our_weights(name):
 
 
 def test_a_model_without_a_twin_has_only_its_reference():
-    assert models.peers_of("mixer_h14", tuple(models.PEERS)) == ["reference"]
+    assert models.peers_of("mixer_h14", tuple(models.PEERS), train=True) == ["reference"]
 
 
 def test_environment_names_no_host_and_no_path():

@@ -1,0 +1,122 @@
+"""A linear layer for inference on a CPU.
+
+PyTorch sends float32 linears to its BLAS with the weight as it is stored, then passes over the result again for the
+activation. oneDNN, which PyTorch ships as well and uses for convolutions and in compiled code, takes a weight that was
+laid out for its kernels beforehand, and applies bias, activation and a sum while the result is in registers.
+"""
+
+import functools
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.layers.activations import GELU, GELUTanh
+from torch import Tensor, nn
+
+FUSED: dict[type[nn.Module], tuple[str, str]] = {
+    nn.Identity: ("none", ""),
+    nn.ReLU: ("relu", ""),
+    GELU: ("gelu", "none"),
+    GELUTanh: ("gelu", "tanh"),
+}
+"""Activations that oneDNN applies itself, and how PyTorch's operator calls them."""
+
+
+@functools.cache
+def onednn_works() -> bool:
+    """Whether PyTorch was built with oneDNN, and its operators take and give what is expected here.
+
+    They are those that compiled code calls and not meant for people, so a release may change them.
+    """
+    x, weight = torch.linspace(-1, 1, 6).view(2, 3), torch.linspace(-1, 1, 12).view(4, 3)
+    try:
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+        found = torch.ops.mkldnn._linear_pointwise(x, packed, None, "gelu", [], "tanh")
+        added = torch.ops.mkldnn._linear_pointwise(x, x @ weight.t(), packed, None, "add")
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    expected = x @ weight.t()
+    return torch.allclose(found, F.gelu(expected, approximate="tanh"), atol=1e-5) and torch.allclose(
+        added, 2 * expected, atol=1e-5
+    )
+
+
+class Packing:
+    """A weight in oneDNN's layout, and what it was made from."""
+
+    def __init__(self, weight: Tensor) -> None:
+        # Kept, so that no other weight comes to lie at the same address.
+        self.source = weight.detach()
+        self.version = _version(weight)
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(self.source)
+
+    def is_of(self, weight: Tensor) -> bool:
+        """Whether the weight is still the one that was packed, unchanged."""
+        return self.source.data_ptr() == weight.data_ptr() and self.version == _version(weight)
+
+
+def _version(weight: Tensor) -> int:
+    return 0 if weight.is_inference() else weight._version
+
+
+class PackedLinear(nn.Linear):
+    """A linear layer and the activation after it, in one pass on a CPU in float32 where no gradient is recorded.
+
+    There, the weight is kept a second time in oneDNN's layout. That copy is made at the first call, again whenever the
+    weight has changed, and is neither saved nor copied nor moved. Everywhere else, compiled and exported code included,
+    this is a plain linear layer and its activation.
+
+    Args:
+        linear: whose weight and bias it takes.
+        act: the activation after it; none if not given.
+
+    Shape:
+        `(..., in_features)` to `(..., out_features)`.
+    """
+
+    def __init__(self, linear: nn.Linear, act: nn.Module | None = None) -> None:
+        super().__init__(linear.in_features, linear.out_features, bias=False, device="meta")
+        self.weight, self.bias = linear.weight, linear.bias
+        self.act = nn.Identity() if act is None else act
+        self._packing: Packing | None = None
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """`(..., in_features)` to `(..., out_features)`; `residual`, if given, is added to the result."""
+        if not torch.jit.is_scripting() and self._can_be_packed(x):
+            return self._packed_forward(x, residual)
+        y = self.act(F.linear(x, self.weight, self.bias))
+        return y if residual is None else residual + y
+
+    @torch.jit.unused
+    def _can_be_packed(self, x: Tensor) -> bool:
+        # What is being traced is of another type.
+        return (
+            type(x) in (Tensor, nn.Parameter)
+            and not torch.compiler.is_compiling()
+            and x.device.type == self.weight.device.type == "cpu"
+            and x.dtype == self.weight.dtype == torch.float32
+            and x.ndim >= 2
+            and x.numel() > 0
+            and not (torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad))
+            and not torch.is_autocast_enabled("cpu")
+            and type(self.act) in FUSED
+            and onednn_works()
+        )
+
+    @torch.jit.unused
+    def _packed_forward(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        packing = self._packing
+        if packing is None or not packing.is_of(self.weight):
+            packing = self._packing = Packing(self.weight)
+        attr, algorithm = FUSED[type(self.act)]
+        if residual is not None and attr == "none" and residual.is_contiguous():
+            return torch.ops.mkldnn._linear_pointwise(x, residual, packing.packed, self.bias, "add")
+        y = torch.ops.mkldnn._linear_pointwise(x, packing.packed, self.bias, attr, [], algorithm)
+        return y if residual is None else residual + y
+
+    def _apply(self, *args: Any, **kwargs: Any) -> "PackedLinear":
+        self._packing = None
+        return super()._apply(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_packing": None}

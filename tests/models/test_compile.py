@@ -1,0 +1,102 @@
+"""`torch.compile`: one graph, forward and backward, and no more of them as batches and images change in size."""
+
+import pytest
+import torch
+from models import tiny
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from mlpzoo.models import FAMILIES
+
+BATCHES = (2, 3, 5)
+FREE_OF_SIZE = ("cyclemlp", "convmixer")
+"""Families whose weights are bound to no image size."""
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    # Every network goes through the same `forward`, and compiled forms of one function are few.
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+SMALL = {
+    "cyclemlp": {"embed_dims": (8, 12), "depths": (1, 1), "mlp_ratios": (1, 2)},
+    "vip": {"embed_dims": (16, 32), "depths": (1, 1), "mlp_ratios": (1, 2), "strides": (1, 2)},
+}
+"""Two stages of one block; other families have two blocks."""
+
+
+def create(family):
+    """A network in evaluation mode, where all of it learns but the statistics of its norms do not move."""
+    model = tiny.create(family, **SMALL.get(family, {"depth": 2}))
+    torch.nn.init.normal_(model.head.weight)
+    return model.eval()
+
+
+def images(model, batch, size=None):
+    size = size or getattr(model.config, "img_size", (70, 90))
+    return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(batch))
+
+
+def assert_same_step(compiled, model, x):
+    """Logits, and the gradients of the image and of every parameter."""
+    leaves = [x.clone().requires_grad_() for _ in range(2)]
+    logits = [network(leaf) for network, leaf in zip((compiled, model), leaves, strict=True)]
+    found, expected = (
+        [y, *torch.autograd.grad(y.square().mean(), [leaf, *model.parameters()])]
+        for y, leaf in zip(logits, leaves, strict=True)
+    )
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * float(b.detach().abs().max()) + 1e-9)
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[pytest.mark.slow] * (name == "cyclemlp")) for name in FAMILIES]
+)
+def test_one_graph_serves_every_batch(family):
+    model = create(family)
+    compiled = torch.compile(model, fullgraph=True, dynamic=True, backend="aot_eager")
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for batch in BATCHES:
+            assert_same_step(compiled, model, images(model, batch))
+        if family in FREE_OF_SIZE:
+            for size in ((64, 96), (101, 75)):
+                assert_same_step(compiled, model, images(model, 4, size))
+
+
+def test_a_second_graph_would_be_noticed():
+    compiled = torch.compile(create("resmlp"), fullgraph=True, dynamic=False, backend="eager")
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        compiled(torch.randn(2, 3, 48, 64))
+        with pytest.raises(torch._dynamo.exc.RecompileError):
+            compiled(torch.randn(3, 3, 48, 64))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_is_compiled_after_the_first_change_of_size(family):
+    model = create(family)
+    counter = CompileCounterWithBackend("eager")
+    compiled = torch.compile(model, fullgraph=True, backend=counter)
+    for batch in BATCHES:
+        compiled(images(model, batch))
+    assert counter.frame_count == 2, "once for the first batch size, once for all others"
+    if family in FREE_OF_SIZE:
+        compiled(images(model, 4, (64, 96)))
+        before = counter.frame_count
+        for size in ((101, 75), (77, 140), (128, 64)):
+            compiled(images(model, 6, size))
+        assert counter.frame_count == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_inductor(family):
+    model = create(family)
+    compiled = torch.compile(model, fullgraph=True, dynamic=True)
+    for batch in (2, 3):
+        assert_same_step(compiled, model, images(model, batch))
+    with torch.no_grad():
+        x = images(model, 5)
+        torch.testing.assert_close(compiled(x), model(x), rtol=1e-3, atol=1e-4)
