@@ -29,6 +29,7 @@ from mlpzoo.layers import (
     StdConv,
     TokenLinear,
 )
+from mlpzoo.layers.linear import Linear
 from mlpzoo.layers.resnet_stem import standardize_kernel
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
@@ -91,14 +92,14 @@ def fold_resmlp_block(block: ResMLPBlock) -> nn.Module:
     linear_tokens = TokenLinear(*tokens.weight.shape[::-1], bias=False, impl=tokens.impl, device="meta")
     linear_tokens.weight = tokens.weight
     bias1_E = wide(fc1.bias) + wide(fc1.weight) @ wide(block.norm2.beta)
-    fc1 = with_values(fc1, wide(fc1.weight) * wide(block.norm2.alpha), bias1_E)
-    fc2 = with_values(fc2, ls2_C[:, None] * wide(fc2.weight), ls2_C * wide(fc2.bias))
+    scaled1 = with_values(fc1, wide(fc1.weight) * wide(block.norm2.alpha), bias1_E)
+    scaled2 = with_values(fc2, ls2_C[:, None] * wide(fc2.weight), ls2_C * wide(fc2.bias))
     return FoldedResMLPBlock(
         linear_tokens,
         rounded(ls1_C * wide(block.norm1.alpha), block.ls1),
         rounded(ls1_C * constant_TC, block.ls1),
-        PackedLinear(fc1, block.mlp_channels.act),
-        PackedLinear(fc2),
+        PackedLinear(scaled1, block.mlp_channels.act),
+        PackedLinear(scaled2),
     )
 
 
@@ -172,6 +173,7 @@ RULES: Mapping[type[nn.Module], Callable[[Any], nn.Module]] = {
     MlpBlock: fold_activation,
     SpatialGatingMlp: fold_activation,
     SplitReweight: fold_activation,
+    Linear: fold_linear,
     nn.Linear: fold_linear,
     Attention: fold_attention,
     nn.Dropout: fold_dropout,
@@ -182,7 +184,9 @@ RULES: Mapping[type[nn.Module], Callable[[Any], nn.Module]] = {
 
 def is_plain(*modules: nn.Module) -> bool:
     """Whether these compute what their parameters say: adapters, quantizers and parametrizations put other classes."""
-    return all(type(module) in (Affine, TokenLinear, nn.Linear, nn.Conv2d, nn.BatchNorm2d) for module in modules)
+    return all(
+        type(module) in (Affine, TokenLinear, Linear, nn.Linear, nn.Conv2d, nn.BatchNorm2d) for module in modules
+    )
 
 
 def wide(value: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from timm.layers.activations import GELU, GELUTanh
 from torch import Tensor, nn
 
+from mlpzoo.ops.linear import onednn_runs
+
 FUSED: dict[type[nn.Module], tuple[str, str]] = {
     nn.Identity: ("none", ""),
     nn.ReLU: ("relu", ""),
@@ -23,12 +25,13 @@ FUSED: dict[type[nn.Module], tuple[str, str]] = {
 
 
 @functools.cache
-def onednn_works() -> bool:
-    """Whether PyTorch was built with oneDNN, and its operators take and give what is expected here.
+def packing_works() -> bool:
+    """Whether PyTorch's oneDNN operators take packed weights, and give what is expected here.
 
     They are those that compiled code calls and not meant for people, so a release may change them.
     """
-    x, weight = torch.linspace(-1, 1, 6).view(2, 3), torch.linspace(-1, 1, 12).view(4, 3)
+    like: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
+    x, weight = torch.linspace(-1, 1, 6, **like).view(2, 3), torch.linspace(-1, 1, 12, **like).view(4, 3)
     try:
         packed = torch.ops.mkldnn._reorder_linear_weight(weight)
         found = torch.ops.mkldnn._linear_pointwise(x, packed, None, "gelu", [], "tanh")
@@ -89,18 +92,11 @@ class PackedLinear(nn.Linear):
 
     @torch.jit.unused
     def _can_be_packed(self, x: Tensor) -> bool:
-        # What is being traced is of another type.
         return (
-            type(x) in (Tensor, nn.Parameter)
-            and not torch.compiler.is_compiling()
-            and x.device.type == self.weight.device.type == "cpu"
-            and x.dtype == self.weight.dtype == torch.float32
-            and x.ndim >= 2
-            and x.numel() > 0
+            onednn_runs(x, self.weight, self.bias)
             and not (torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad))
-            and not torch.is_autocast_enabled("cpu")
             and type(self.act) in FUSED
-            and onednn_works()
+            and packing_works()
         )
 
     @torch.jit.unused

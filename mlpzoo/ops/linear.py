@@ -54,13 +54,13 @@ def linear(x: Tensor, w_OI: Tensor, b_O: Tensor | None = None, act: str = "none"
     if act not in ACTIVATIONS:
         raise ValueError(f"unknown activation '{act}' of linear: choose {', '.join(map(repr, ACTIVATIONS))}")
     if impl == "auto":
-        if not _onednn_runs(x, w_OI, b_O) or x.numel() * w_OI.shape[0] < _ENOUGH_WORK:
+        if not onednn_runs(x, w_OI, b_O) or x.numel() * w_OI.shape[0] < _ENOUGH_WORK:
             return linear_reference(x, w_OI, b_O, act)
     elif impl == "reference":
         return linear_reference(x, w_OI, b_O, act)
     elif impl != "onednn":
         raise ValueError(f"unknown impl '{impl}' of linear: choose 'auto', 'onednn' or 'reference'")
-    elif not _onednn_runs(x, w_OI, b_O):
+    elif not onednn_runs(x, w_OI, b_O):
         raise ValueError(
             "impl 'onednn' of linear needs float32 tensors on a CPU, of two or more axes, outside autocast"
         )
@@ -86,8 +86,8 @@ def onednn_works() -> bool:
     return torch.allclose(found, linear_reference(x, w_OI, None, "gelu_tanh"), atol=1e-5)
 
 
-def _onednn_runs(x: Tensor, w_OI: Tensor, b_O: Tensor | None) -> bool:
-    """Whether oneDNN can take the product, and nobody is watching who would not understand."""
+def onednn_runs(x: Tensor, w_OI: Tensor, b_O: Tensor | None) -> bool:
+    """Whether oneDNN can take a product of these, and nobody is tracing who would not understand."""
     return bool(
         not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()

@@ -14,7 +14,7 @@ from mlpzoo.deploy import packed
 from mlpzoo.deploy.packed import FUSED, PackedLinear
 from mlpzoo.layers import create_activation
 
-pytestmark = pytest.mark.skipif(not packed.onednn_works(), reason="this PyTorch was built without oneDNN")
+pytestmark = pytest.mark.skipif(not packed.packing_works(), reason="this PyTorch was built without oneDNN")
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_it_is_packed_once(monkeypatch):
 
 
 def test_without_onednn_it_is_a_linear_layer(monkeypatch, calls):
-    monkeypatch.setattr(packed, "onednn_works", lambda: False)
+    monkeypatch.setattr(packed, "packing_works", lambda: False)
     layer = PackedLinear(nn.Linear(5, 7), nn.ReLU()).requires_grad_(False)
     x = torch.randn(3, 5)
     assert torch.equal(layer(x), F.relu(F.linear(x, layer.weight, layer.bias)))
@@ -136,11 +136,11 @@ def test_operators_that_changed_are_not_used(monkeypatch):
         def _linear_pointwise(self, *args):
             return torch.zeros(2, 4)
 
-    assert packed.onednn_works.__wrapped__()
+    assert packed.packing_works.__wrapped__()
     monkeypatch.setattr(torch.ops, "mkldnn", Changed())
-    assert not packed.onednn_works.__wrapped__()
+    assert not packed.packing_works.__wrapped__()
     monkeypatch.setattr(torch.ops, "mkldnn", object())
-    assert not packed.onednn_works.__wrapped__()
+    assert not packed.packing_works.__wrapped__()
 
 
 def test_the_activations_the_networks_have_are_fused():
