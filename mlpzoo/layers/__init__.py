@@ -8,6 +8,7 @@ from mlpzoo.layers.conv_mixer import ConvActNorm, ConvMixerBlock, ConvMixerStem
 from mlpzoo.layers.cycle_fc import CycleFC
 from mlpzoo.layers.cycle_mlp import CycleMLP
 from mlpzoo.layers.encoder import EncoderBlock
+from mlpzoo.layers.grid_bound import GridBound
 from mlpzoo.layers.mixer import MixerBlock
 from mlpzoo.layers.mixing import ChannelMixing, TokenLinear, TokenMixing
 from mlpzoo.layers.mlp import MlpBlock
@@ -33,6 +34,7 @@ __all__ = [
     "Downsample",
     "EncoderBlock",
     "GMLPBlock",
+    "GridBound",
     "MixerBlock",
     "MlpBlock",
     "PatchEmbed",
