@@ -45,7 +45,7 @@ class MLPZooBackbone(Backbone):
         self._out_features = [f"{prefix}{i + 2}" for i in self.body.out_indices]
         self._out_feature_channels = dict(zip(self._out_features, self.body.channels, strict=True))
         self._out_feature_strides = dict(zip(self._out_features, self.body.strides, strict=True))
-        for _ in range(self.top_block.num_levels if top_block else 0):
+        for _ in range(getattr(top_block, "num_levels", 0)):
             last = self._out_features[-1]
             extra = f"p{int(last[-1]) + 1}"
             self._out_features.append(extra)
