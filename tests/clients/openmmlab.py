@@ -8,7 +8,7 @@ import torchvision
 
 
 class StandIn(types.ModuleType):
-    """`mmcv._ext`, in which all but `nms` raises when called; RoIAlign has torchvision's as an option."""
+    """`mmcv._ext`, in which all but two functions raise when called."""
 
     __spec__ = importlib.machinery.ModuleSpec("mmcv._ext", None)
     __file__ = __file__
@@ -26,6 +26,15 @@ class StandIn(types.ModuleType):
     def nms(boxes, scores, iou_threshold, offset):
         assert offset == 0
         return torchvision.ops.nms(boxes, scores, iou_threshold)
+
+    @staticmethod
+    def roi_align_forward(
+        x, rois, output, _, __, aligned_height, aligned_width, spatial_scale, sampling_ratio, pool_mode, aligned
+    ):
+        """Targets of masks are cut by it; what has gradients is configured to use torchvision's own."""
+        assert pool_mode == 1, "the mean, not the maximum"
+        size = (aligned_height, aligned_width)
+        output.copy_(torchvision.ops.roi_align(x, rois, size, spatial_scale, sampling_ratio, aligned))
 
 
 def without_compiling() -> None:

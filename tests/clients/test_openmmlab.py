@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from clients.openmmlab import without_compiling
-from dense.networks import assert_learns, small
+from dense.networks import assert_features_are_the_authors, assert_learns, features_case, small
 from torch import nn
 
 import mlpzoo
@@ -156,3 +156,13 @@ def test_options_of_the_config():
     assert not net.network.stem.proj.weight.requires_grad
     with pytest.raises(TypeError, match="has no option 'frozen_stage'"):
         MODELS.build({**config, "frozen_stage": 1})
+
+
+def test_features_are_the_authors(tmp_path):
+    from mmengine.registry import MODELS
+
+    import mlpzoo.dense.mmengine  # noqa: F401
+
+    name, options, x = features_case(tmp_path)
+    with torch.no_grad():
+        assert_features_are_the_authors(MODELS.build({"type": "MLPZooBackbone", "name": name, **options}).eval()(x))

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from dense.networks import assert_learns
+from dense.networks import assert_features_are_the_authors, assert_learns, features_case
 
 import mlpzoo
 
@@ -46,3 +46,13 @@ def test_columnar():
 
 def test_columnar_of_any_size():
     step("DPT", (96, 160), encoder_name="tu-mixer_s16", encoder_depth=4, dynamic_img_size=True)
+
+
+def test_features_are_the_authors(tmp_path):
+    name, options, x = features_case(tmp_path)
+    path = options.pop("checkpoint_path")
+    model = smp.create_model("FPN", f"tu-{name}", encoder_weights=None, **options).eval()
+    mlpzoo.load_checkpoint(model.encoder.model, path)
+    with torch.no_grad():
+        # The image itself comes first, and an empty map of stride 2.
+        assert_features_are_the_authors(model.encoder(x)[2:])

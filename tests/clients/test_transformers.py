@@ -1,4 +1,4 @@
-"""transformers needs no adapter: a registered name is a backbone. One step on random weights; saved, loaded, the same."""
+"""transformers needs no adapter, a registered name is a backbone: one step on random weights, save, reload."""
 
 import pytest
 import torch

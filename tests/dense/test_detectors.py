@@ -2,12 +2,9 @@
 
 import copy
 
-import formula
-import numpy as np
 import pytest
 import torch
-from cases import CASES
-from dense.networks import assert_learns, small
+from dense.networks import assert_features_are_the_authors, assert_learns, features_case, small
 from torch import nn
 
 from mlpzoo.dense import build_detector, check_targets, fpn_backbone
@@ -176,20 +173,8 @@ def test_images_that_are_none():
 
 def test_features_are_the_authors(tmp_path):
     """The conformance vectors of the authors' backbone, through the body of a detector."""
-    case = next(case for case in CASES if case.name == "cyclemlp_b2_features")
-    truth = case.truth
-    backbone = fpn_backbone(case.model, feature_norms=True, checkpoint_path=case.release(tmp_path)).eval()
-    x = torch.from_numpy(formula.image(tuple(case.description["input"]))).float()
+    name, options, x = features_case(tmp_path)
+    backbone = fpn_backbone(name, **options).eval()
     with torch.no_grad():
-        maps = backbone.body(x)
+        assert_features_are_the_authors(backbone.body(x))
         assert [y.shape[1] for y in backbone(x).values()] == [256] * 5
-    for i, y in enumerate(maps):
-        assert tuple(y.shape) == tuple(truth[f"feature{i}_shape"])
-        for name, found in (
-            ("mean_hw", y.mean((2, 3))),
-            ("patch", y[:, :8, :5, :7]),
-            ("corner", y[:, -4:, -3:, -3:]),
-        ):
-            expected = truth[f"feature{i}_{name}"]
-            assert expected.std() > 1e-3
-            assert np.abs(found.numpy() - expected).max() < 1e-4 * expected.std()
