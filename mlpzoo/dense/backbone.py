@@ -23,7 +23,7 @@ class DenseBackbone(nn.Module):
     """A network of the zoo, and where it has one map alone, a `SimpleFeaturePyramid` on the last.
 
     Args:
-        name: a name that `create_model` takes.
+        name: a name of `mlpzoo.list_models()`, with a tag after a dot to choose among released weights.
         out_indices: which maps, 0 to 3 for strides 4 to 32; the last n for an int.
         pretrained: whether to download and load the released weights.
         checkpoint_path: a file to load into the network.

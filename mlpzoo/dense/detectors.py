@@ -62,7 +62,7 @@ def fpn_backbone(
     """A backbone for torchvision's detectors.
 
     Args:
-        name: a name that `mlpzoo.create_model` takes.
+        name: a name of `mlpzoo.list_models()`, with a tag after a dot to choose among released weights.
         out_channels: channels of every map that leaves.
         out_indices: which of the strides 4, 8, 16 and 32: all for R-CNNs, `(1, 2, 3)` for RetinaNet and FCOS.
         extra_blocks: what makes coarser levels: torchvision's `LastLevelMaxPool` if None, which R-CNNs want;
@@ -110,7 +110,8 @@ def build_detector(
         num_classes: classes, the background included, as torchvision counts; object labels begin at 1.
         backbone_options: options of `fpn_backbone`, where `backbone` is a name.
         options: those of torchvision's class: `min_size`, `score_thresh`, `anchor_generator`, … Where images are
-            normalized by `image_mean` and `image_std`, those are the network's own unless given.
+            normalized by `image_mean` and `image_std`, those are the network's own unless given; for other than 3
+            channels, their mean.
 
     Returns:
         The detector, in training mode: lists of images in [0, 1] and of targets to losses, images alone to detections.
@@ -144,8 +145,7 @@ def build_detector(
             f"{type(backbone).__name__} does not say its out_channels: pass a name, or what fpn_backbone() returns"
         )
     if isinstance(backbone, FpnBackbone):
-        data = backbone.body.network.pretrained_cfg
-        options = {"image_mean": list(data["mean"]), "image_std": list(data["std"]), **options}
+        options = {**_normalization(backbone.body.network), **options}
     model = detector(backbone, num_classes=num_classes, **options)
     check = functools.partial(_check_step, num_classes=num_classes, masks=kind == "maskrcnn")
     model.register_forward_pre_hook(check, with_kwargs=True)
@@ -206,11 +206,19 @@ def check_targets(
             )
 
 
+def _normalization(network: Any) -> dict[str, list[float]]:
+    """What torchvision's image transform should do, from the network's data config, whose images have 3 channels."""
+    named = {"image_mean": network.pretrained_cfg["mean"], "image_std": network.pretrained_cfg["std"]}
+    if network.in_chans == 3:
+        return {name: list(values) for name, values in named.items()}
+    return {name: [sum(values) / len(values)] * network.in_chans for name, values in named.items()}
+
+
 def _check_step(
     model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, num_classes: int, masks: bool
 ) -> None:
     """A hook before the forward pass: what torchvision would take without a word, or drop with an unclear one."""
-    images = args[0] if args else kwargs["images"]
+    images = args[0] if args else kwargs.get("images", [])
     targets = args[1] if len(args) > 1 else kwargs.get("targets")
     if any(not isinstance(image, Tensor) or image.ndim != 3 for image in images):
         raise ValueError("a detector takes a list of images, each a tensor (channels, height, width)")

@@ -26,7 +26,7 @@ class MLPZooBackbone(Backbone):
     The latter are those of a `SimpleFeaturePyramid`, and go to the heads as they are; `top_block` makes coarser ones.
 
     Args:
-        name: a name that `mlpzoo.create_model` takes.
+        name: a name of `mlpzoo.list_models()`, with a tag after a dot to choose among released weights.
         top_block: detectron2's `LastLevelMaxPool` or `LastLevelP6P7`, for a network without stages.
         options: those of `DenseBackbone` and of the network.
 
@@ -76,7 +76,7 @@ def lazy_backbone(
     """A lazy config for `model.backbone`: detectron2's FPN on a network with stages, or one without, as it is.
 
     Args:
-        name: a name that `mlpzoo.create_model` takes.
+        name: a name of `mlpzoo.list_models()`, with a tag after a dot to choose among released weights.
         out_channels: channels of every map.
         out_indices: which of the strides 4, 8, 16 and 32.
         top_block: lazy config of what makes coarser levels; `LastLevelMaxPool` if None, which R-CNNs want.

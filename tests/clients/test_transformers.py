@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from dense.networks import assert_learns
+from dense.networks import assert_features_are_the_authors, assert_learns, features_case
 
 import mlpzoo
 
@@ -29,7 +29,7 @@ SMALL = {
 
 
 def backbone(name, levels):
-    indices = (0, 1, 2, 3)[-levels:] if name == "cyclemlp_b1" else tuple(range(7, 7 - levels, -1))[::-1]
+    indices = (0, 1, 2, 3)[-levels:] if name.startswith("cyclemlp") else tuple(range(7, 7 - levels, -1))[::-1]
     return transformers.TimmBackboneConfig(backbone=name, out_indices=indices, features_only=True)
 
 
@@ -125,3 +125,12 @@ def test_step_and_reload(build, name, tmp_path):
             assert torch.equal(a, b)
             compared += 1
     assert compared
+
+
+def test_features_are_the_authors(tmp_path):
+    name, options, x = features_case(tmp_path)
+    path = options.pop("checkpoint_path")
+    model = transformers.TimmBackbone(backbone(name, 4), **options).eval()
+    mlpzoo.load_checkpoint(model._backbone, path)
+    with torch.no_grad():
+        assert_features_are_the_authors(list(model(x).feature_maps))

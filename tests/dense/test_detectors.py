@@ -100,6 +100,14 @@ def test_images_are_normalized_as_the_network_was_trained():
     assert build("fcos", image_mean=[0.0, 0.0, 0.0]).transform.image_mean == [0.0, 0.0, 0.0]
 
 
+def test_images_of_one_channel():
+    name, network = small("cyclemlp", in_chans=1)
+    detector = build_detector("fcos", name, 3, backbone_options={"out_channels": 32, **network}, min_size=128)
+    grey = [image[:1] for image in images()]
+    sum(detector(grey, [target(size) for size in SIZES]).values()).backward()
+    assert detector.transform.image_mean == [pytest.approx((0.485 + 0.456 + 0.406) / 3)]
+
+
 def test_a_backbone_of_ones_own():
     name, network = small("vit")
     backbone = fpn_backbone(name, out_channels=16, window=True, frozen_stages=1, **network)
