@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/digits
 TIMM_TESTS := .timm-tests
+CLIENTS := .venv-clients
 # One worker a core, up to what fits in memory; each computes on one thread.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-timm check table clean
+.PHONY: help demo test test-all test-timm test-clients check table clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +53,14 @@ test-timm: $(TIMM_TESTS)/pyproject.toml ## timm's own model tests over our names
 	PYTHONPATH=tests $(BIN)/python -m pytest -p timm_suite -c $< --rootdir $(TIMM_TESTS) -q \
 		-k '$(or $(MODELS),_)' $(TIMM_TESTS)/tests/test_models.py
 
+$(CLIENTS)/.installed: pyproject.toml tests/clients/requirements.txt
+	test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -r tests/clients/requirements.txt
+	@touch $@
+
+test-clients: $(CLIENTS)/.installed ## our networks inside transformers, smp, effdet, mmdet and mmseg; an environment of 7 GB
+	$(CLIENTS)/bin/python -m pytest tests/clients $(PYTEST_ARGS)
+
 check: $(VENV)/.dev ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -61,4 +70,4 @@ table: $(VENV)/.dev ## write the README's table of models anew from the registry
 	$(BIN)/python -m docs.make_table
 
 clean: ## remove everything made here
-	rm -rf $(VENV) runs $(TIMM_TESTS) .pytest_cache .hypothesis .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(CLIENTS) runs $(TIMM_TESTS) .pytest_cache .hypothesis .mypy_cache .ruff_cache *.egg-info

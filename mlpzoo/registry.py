@@ -201,6 +201,16 @@ def config_with(config: BackboneConfig, name: str, overrides: Mapping[str, Any])
     return dataclasses.replace(config, **overrides)
 
 
+def family_of(name: str) -> Family:
+    """The family of a model.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest ones.
+    """
+    _check_name(name)
+    return _family_of(name.split(".")[0])
+
+
 def register_all() -> None:
     """Register every variant with timm, under its family's module. A name timm already has is refused."""
     for family in FAMILIES.values():

@@ -35,5 +35,15 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     assert [tuple(y.shape) for y in names["maps"]] == expected
 
 
+def test_the_python_of_the_page_on_detection_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "dense.md").read_text(), re.S)
+    assert len(blocks) == 2
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "dense.md", "exec"), names)
+    assert [set(found) for found in names["detections"]] == [{"boxes", "scores", "labels"}] * 2
+    assert [tuple(y.shape[2:]) for y in names["maps"]] == [(75, 100), (38, 50), (19, 25), (10, 13)]
+
+
 def test_contributing_is_short():
     assert len((ROOT / "CONTRIBUTING.md").read_text().splitlines()) < 200

@@ -3,14 +3,15 @@
 Shape suffixes: B batch, T tokens, C channels, H × W positions.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlpzoo.deploy.packed import PackedLinear
-from mlpzoo.layers import TokenLinear
-from mlpzoo.layers.mixing import replace_parameter
+from mlpzoo.layers import GridBound, TokenLinear
 from mlpzoo.layers.resnet_stem import pad_same
 from mlpzoo.ops import resize_output_tokens
 from mlpzoo.ops.resize import Grid
@@ -53,7 +54,7 @@ class SamePaddedConv(nn.Conv2d):
         return F.conv2d(x_BCHW, self.weight, self.bias, self.stride)
 
 
-class FoldedResMLPBlock(nn.Module):
+class FoldedResMLPBlock(GridBound):
     """A `ResMLPBlock` whose affine maps and scales are in its linears, but for one scale and one map that is added.
 
     With s a scale and m a map over tokens and channels, `y = x + s · (W x) + m`, then `y + W₂ act(W₁ y + b₁) + b₂`.
@@ -90,10 +91,10 @@ class FoldedResMLPBlock(nn.Module):
         return self.fc2(self.fc1(y_BTC), y_BTC)
 
     @torch.jit.ignore
-    def resize_grid(self, old_grid: Grid, new_grid: Grid) -> None:
-        """Bind the block to another patch grid, in place: folding what is resized gives the same."""
-        self.linear_tokens.resize_tokens(old_grid, new_grid, inputs=True, outputs=True)
-        self.shift = replace_parameter(self.shift, resize_output_tokens(self.shift.T, old_grid, new_grid).T)
+    def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
+        """Folding what is resized gives the same."""
+        yield from self.linear_tokens.resized(old_grid, new_grid, "linear_tokens", inputs=True, outputs=True)
+        yield "shift", resize_output_tokens(self.shift.T, old_grid, new_grid).T
 
 
 class FoldedConvMixerBlock(nn.Module):

@@ -11,6 +11,7 @@ from mlpzoo.layers.cross_gating import CrossGating, MultiAxisGate
 from mlpzoo.layers.cycle_fc import CycleFC
 from mlpzoo.layers.cycle_mlp import CycleMLP
 from mlpzoo.layers.encoder import EncoderBlock
+from mlpzoo.layers.grid_bound import GridBound
 from mlpzoo.layers.mixer import MixerBlock
 from mlpzoo.layers.mixing import ChannelMixing, TokenLinear, TokenMixing
 from mlpzoo.layers.mlp import MlpBlock
@@ -44,6 +45,7 @@ __all__ = [
     "EncoderBlock",
     "GMLPBlock",
     "GatherLevels",
+    "GridBound",
     "MixerBlock",
     "MlpAttentionBlock",
     "MlpBlock",

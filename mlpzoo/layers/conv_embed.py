@@ -16,6 +16,7 @@ class ConvEmbed(nn.Module):
         kernel_size: side of a patch in pixels.
         stride: pixels from one patch to the next.
         padding: zeros around the image.
+        dilation: pixels between neighbours in a patch.
         device: where the parameters live.
         dtype: their type.
 
@@ -31,12 +32,13 @@ class ConvEmbed(nn.Module):
         stride: int,
         padding: int = 0,
         *,
+        dilation: int = 1,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.stride = stride
-        self.proj = nn.Conv2d(in_chans, out_chans, kernel_size, stride, padding, device=device, dtype=dtype)
+        self.proj = nn.Conv2d(in_chans, out_chans, kernel_size, stride, padding, dilation, device=device, dtype=dtype)
 
     def forward(self, x_BIHW: Tensor) -> Tensor:
         """`(batch, in_chans, height, width)` to `(batch, height', width', out_chans)`."""

@@ -3,10 +3,13 @@
 Shape suffixes: B batch, T tokens, S hidden units of the token MLP, C channels.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
+from mlpzoo.layers.grid_bound import GridBound
 from mlpzoo.layers.mlp import MlpBlock
 from mlpzoo.ops import resize_input_tokens, resize_output_tokens, token_linear
 from mlpzoo.ops.resize import Grid
@@ -61,16 +64,18 @@ class TokenLinear(nn.Module):
         return token_linear(x_BTC, self.weight, self.bias, impl=self.impl)
 
     @torch.jit.ignore
-    def resize_tokens(self, old_grid: Grid, new_grid: Grid, *, inputs: bool, outputs: bool) -> None:
-        """Bind the layer to another patch grid, on its input side, its output side or both, in place."""
-        weight, bias = self.weight, self.bias
+    def resized(
+        self, old_grid: Grid, new_grid: Grid, prefix: str, *, inputs: bool, outputs: bool
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Names, after a prefix, and values of the parameters at another patch grid of the inputs, outputs or both."""
+        weight: Tensor = self.weight
         if inputs:
-            weight = replace_parameter(weight, resize_input_tokens(weight.detach(), old_grid, new_grid))
+            weight = resize_input_tokens(weight, old_grid, new_grid)
         if outputs:
-            weight = replace_parameter(weight, resize_output_tokens(weight.detach().T, old_grid, new_grid).T)
-            if bias is not None:
-                bias = replace_parameter(bias, resize_output_tokens(bias.detach()[None], old_grid, new_grid)[0])
-        self.weight, self.bias = weight, bias
+            weight = resize_output_tokens(weight.T, old_grid, new_grid).T
+        yield f"{prefix}.weight", weight
+        if outputs and self.bias is not None:
+            yield f"{prefix}.bias", resize_output_tokens(self.bias[None], old_grid, new_grid)[0]
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
@@ -78,12 +83,7 @@ class TokenLinear(nn.Module):
         return f"in_tokens={in_tokens}, out_tokens={out_tokens}, bias={self.bias is not None}, impl={self.impl!r}"
 
 
-def replace_parameter(old: nn.Parameter, value: Tensor) -> nn.Parameter:
-    """A parameter that holds `value` and is frozen if `old` was."""
-    return nn.Parameter(value.contiguous(), requires_grad=old.requires_grad)
-
-
-class TokenMixing(nn.Module):
+class TokenMixing(GridBound):
     """The token-mixing MLP: linear, activation, linear over the tokens, shared by all channels.
 
     Args:
@@ -123,7 +123,7 @@ class TokenMixing(nn.Module):
         return self.drop2(self.fc2(x_BSC))
 
     @torch.jit.ignore
-    def resize_grid(self, old_grid: Grid, new_grid: Grid) -> None:
-        """Bind the layer to another patch grid, in place: first weight by mass, second weight and bias by shape."""
-        self.fc1.resize_tokens(old_grid, new_grid, inputs=True, outputs=False)
-        self.fc2.resize_tokens(old_grid, new_grid, inputs=False, outputs=True)
+    def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
+        """The first weight resized by mass, the second weight and its bias by shape."""
+        yield from self.fc1.resized(old_grid, new_grid, "fc1", inputs=True, outputs=False)
+        yield from self.fc2.resized(old_grid, new_grid, "fc2", inputs=False, outputs=True)

@@ -3,17 +3,20 @@
 Shape suffixes: B batch, T tokens, C channels.
 """
 
+from collections.abc import Iterator
+
 import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mlpzoo.layers.affine import Affine
+from mlpzoo.layers.grid_bound import GridBound
 from mlpzoo.layers.linear import rest
 from mlpzoo.layers.mixing import ChannelMixing, TokenLinear
 from mlpzoo.ops.resize import Grid
 
 
-class ResMLPBlock(nn.Module):
+class ResMLPBlock(GridBound):
     """A linear layer over the tokens, then an MLP over the channels (arXiv:2105.03404, equations 2 and 3).
 
     Each follows an `Affine` and is scaled channel by channel (LayerScale) before it is added to its input.
@@ -81,6 +84,6 @@ class ResMLPBlock(nn.Module):
         return torch.addcmul(x_BTC, self.ls2, self.drop_path(self.mlp_channels(self.norm2(x_BTC))))
 
     @torch.jit.ignore
-    def resize_grid(self, old_grid: Grid, new_grid: Grid) -> None:
-        """Bind the token linear to another patch grid, in place: it both reads and writes the tokens."""
-        self.linear_tokens.resize_tokens(old_grid, new_grid, inputs=True, outputs=True)
+    def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
+        """The token linear, which both reads and writes the tokens."""
+        yield from self.linear_tokens.resized(old_grid, new_grid, "linear_tokens", inputs=True, outputs=True)

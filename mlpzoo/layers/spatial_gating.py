@@ -4,18 +4,21 @@ Shape suffixes: B batch, T tokens, C channels of a token, E hidden units of the 
 of the attention.
 """
 
+from collections.abc import Iterator
+
 import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
+from mlpzoo.layers.grid_bound import GridBound
 from mlpzoo.layers.linear import Linear, activated, rest
 from mlpzoo.layers.mixing import TokenLinear
 from mlpzoo.ops import attention, spatial_gate
 from mlpzoo.ops.resize import Grid
 
 
-class SpatialGatingUnit(nn.Module):
+class SpatialGatingUnit(GridBound):
     """Multiply one half of the channels by a linear map over the tokens of the other half, normalized.
 
     This is the only place where a gMLP mixes tokens (arXiv:2105.08050, section 2.1, equation 4). It starts as almost
@@ -67,9 +70,9 @@ class SpatialGatingUnit(nn.Module):
         return spatial_gate(u_BTG, self.norm(v_BTG), self.proj.weight, self.proj.bias, shift_BTG, self.proj.impl)
 
     @torch.jit.ignore
-    def resize_grid(self, old_grid: Grid, new_grid: Grid) -> None:
-        """Bind the gate to another patch grid, in place: its weight both reads and writes the tokens."""
-        self.proj.resize_tokens(old_grid, new_grid, inputs=True, outputs=True)
+    def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
+        """The map over the tokens, which both reads and writes them."""
+        yield from self.proj.resized(old_grid, new_grid, "proj", inputs=True, outputs=True)
 
 
 class TinyAttention(nn.Module):

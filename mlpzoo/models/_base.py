@@ -254,6 +254,11 @@ class Backbone(nn.Module):
         return set()
 
     @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict[str, LayerwisePattern]:
+        """Patterns that group the parameters by depth, for layer-wise learning rates."""
+        raise NotImplementedError
+
+    @torch.jit.ignore
     def load_pretrained(self, checkpoint_path: str, prefix: str = "") -> None:
         """Read a released file in any of the family's formats; timm calls this for files it cannot read itself.
 

@@ -5,16 +5,18 @@ C channels of a token.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from timm.layers import to_2tuple
 from timm.models import checkpoint, checkpoint_seq
 from torch import Tensor, nn
 
-from mlpzoo.layers import PatchEmbed
+from mlpzoo.layers import GridBound, PatchEmbed
 from mlpzoo.models._base import Backbone, BackboneConfig, LayerwisePattern
+from mlpzoo.models._views import WeightsByGrid, put_weights, view_of
 from mlpzoo.ops.resize import Grid
 
 
@@ -27,12 +29,15 @@ class ColumnarConfig(BackboneConfig):
         patch_size: patch height and width in pixels, an int if square.
         embed_dim: channels of a token.
         depth: blocks.
+        dynamic_img_size: whether images of any size go in: padded with zeros, on the right and below, to whole patches,
+            and met by weights resized as `set_input_size` would. Gradients reach the weights through the resizing.
     """
 
     img_size: int | Grid = 224
     patch_size: int | Grid = 16
     embed_dim: int
     depth: int
+    dynamic_img_size: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values no network can be built from."""
@@ -44,7 +49,7 @@ class ColumnarConfig(BackboneConfig):
             self._require(name, len(sides) == 2 and min(sides) >= 1, "a size or a (height, width), in pixels")
 
 
-class ColumnarBackbone(Backbone):
+class ColumnarBackbone(GridBound, Backbone):
     """Stem, blocks, norm, pool, head over tokens `(batch, tokens, channels)` that keep one grid.
 
     A family implements `build_block`, `reset_parameters`, and where it differs from a plain LayerNorm and patch
@@ -59,6 +64,7 @@ class ColumnarBackbone(Backbone):
     config: ColumnarConfig
     feature_stack = "blocks"
     feature_formats = ("NCHW", "NLC")
+    __jit_ignored_attributes__: ClassVar[list[str]] = ["config", "weights_by_grid"]
     token_weight: ClassVar[str] = ""
     """Name of a weight whose last axis is the tokens of the grid; empty where no weight is bound to a grid."""
 
@@ -73,6 +79,8 @@ class ColumnarBackbone(Backbone):
         dd: dict[str, Any] = {"device": device, "dtype": dtype}
         self.embed_dim = self.num_features = self.head_hidden_size = config.embed_dim
         self.num_prefix_tokens = 0
+        self.dynamic_img_size = config.dynamic_img_size
+        self.weights_by_grid = WeightsByGrid()
         self.build_embedding(**dd)
         rates = config.drop_path_rates(config.depth)
         self.blocks = nn.Sequential(*(self.build_block(drop_path=rate, **dd) for rate in rates))
@@ -108,12 +116,25 @@ class ColumnarBackbone(Backbone):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """An image batch `(B, I, H, W)` to normalized tokens `(B, T, C)`."""
+        if self.dynamic_img_size and not torch.jit.is_scripting():
+            view, x = self._fitting(x)
+            return view.forward_features(x)
         x_BTC = self.embed(x)
         if self.grad_checkpointing and not torch.jit.is_scripting():
             x_BTC = checkpoint_seq(self.blocks, x_BTC)
         else:
             x_BTC = self.blocks(x_BTC)
         return self.norm(x_BTC)
+
+    @torch.jit.ignore
+    def forward_intermediates(
+        self, x: Tensor, *args: Any, **options: Any
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """As in the base class, for images of any size where `dynamic_img_size` says so."""
+        if self.dynamic_img_size:
+            view, x = self._fitting(x)
+            return view.forward_intermediates(x, *args, **options)
+        return super().forward_intermediates(x, *args, **options)
 
     def run_part(self, part: nn.Module, x: Tensor) -> Tensor:
         """One block, recomputed in the backward pass if so set."""
@@ -152,12 +173,45 @@ class ColumnarBackbone(Backbone):
         self._remember_input_size(self.stem.img_size)
 
     @torch.jit.ignore
-    def resize_grid(self, old_grid: Grid, new_grid: Grid) -> None:
-        """Resize every weight bound to the token grid: each layer that has one implements `resize_grid`."""
-        for module in self.modules():
-            resize = getattr(module, "resize_grid", None)
-            if module is not self and resize is not None:
-                resize(old_grid, new_grid)
+    def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
+        """Every weight bound to the token grid: each layer that has one is a `GridBound`."""
+        for prefix, module in self.named_modules():
+            if isinstance(module, GridBound) and module is not self:
+                for name, value in module.weights_at(old_grid, new_grid):
+                    yield f"{prefix}.{name}", value
+
+    @torch.jit.ignore
+    def view_at(self, img_size: Grid) -> "ColumnarBackbone":
+        """This network as `set_input_size` would leave it, as another object that shares all weights bound to no grid.
+
+        Args:
+            img_size: image height and width in pixels.
+
+        Returns:
+            The view. Where gradients are recorded its resized weights are functions of this network's; where not, they
+            are kept for the next image of that size, until this network's change.
+
+        Raises:
+            ValueError: when the image does not divide into patches.
+        """
+        view = view_of(self)
+        view.dynamic_img_size = False
+        view.stem.set_input_size(img_size)
+        old_grid, new_grid = self.stem.grid_size, view.stem.grid_size
+        if new_grid == old_grid:
+            return view
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            put_weights(view, self.weights_at(old_grid, new_grid))
+        else:
+            resized = self.weights_by_grid.get(new_grid, self.parameters(), lambda: self.weights_at(old_grid, new_grid))
+            put_weights(view, resized)
+        return view
+
+    def _fitting(self, x_BIHW: Tensor) -> tuple["ColumnarBackbone", Tensor]:
+        """The view for images of this size, and the images padded to whole patches."""
+        height, width = x_BIHW.shape[2:]
+        below, right = (-side % patch for side, patch in zip((height, width), self.stem.patch_size, strict=True))
+        return self.view_at((height + below, width + right)), F.pad(x_BIHW, (0, right, 0, below))
 
     @torch.jit.ignore
     def tokens_in(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:

@@ -187,9 +187,11 @@ class PyramidBackbone(MapBackbone):
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] | None = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """As in the base class; feature norms of stages that are dropped go with them."""
+        """As in the base class; feature norms of maps that nobody asked for go as well."""
         taken = super().prune_intermediate_layers(indices, prune_norm, prune_head)
-        self.feature_norms = self.feature_norms[: max(taken) + 1]
+        norms = self.feature_norms[: max(taken) + 1]
+        # The others keep their numbers, and so their names in the state dict.
+        self.feature_norms = nn.ModuleList(norm if i in taken else nn.Identity() for i, norm in enumerate(norms))
         return taken
 
     @torch.jit.ignore

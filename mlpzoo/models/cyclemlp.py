@@ -29,6 +29,10 @@ class CycleMlpConfig(PyramidConfig):
             against; see `mlpzoo.layers.CycleFC`.
         dilation: what the offsets are multiplied by where `sampling` is `"dilated"`.
         seed: seed of the offsets where `sampling` is `"random"`; every layer draws its own.
+        output_stride: pixels for one position of the coarsest map: that of a stage; None for the last stage's. Stages
+            that would be coarser no longer shrink the map, and what follows reads as many positions further (dilation):
+            every second position of such a map holds what it would without, but for the means over the whole map in the
+            mixing, which are over more positions.
     """
 
     mlp_ratios: tuple[float, ...] = (4, 4, 4, 4)
@@ -38,12 +42,23 @@ class CycleMlpConfig(PyramidConfig):
     sampling: str = "cycle"
     dilation: int = 2
     seed: int = 0
+    output_stride: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse values no network can be built from."""
         super().__post_init__()
         self._require("patch_stride", self.patch_stride >= 1, "1 or more")
         self._require("patch_size", self.patch_size >= self.patch_stride, f"patch_stride {self.patch_stride} or more")
+        if self.output_stride is not None:
+            strides = [self.patch_stride * 2**stage for stage in range(len(self.depths))]
+            named = ", ".join(map(str, strides))
+            self._require("output_stride", self.output_stride in strides, f"the stride of a stage, one of {named}")
+            holds = self.sampling in ("cycle", "dilated") or self.output_stride == strides[-1]
+            self._require("sampling", holds, f"'cycle' or 'dilated' for output_stride {self.output_stride}")
+
+    def density(self, stage: int) -> int:
+        """How many positions of a stage's map stand where one would if every stage shrank it."""
+        return max(1, self.patch_stride * 2**stage // self.output_stride) if self.output_stride else 1
 
 
 class CycleNet(PyramidBackbone):
@@ -59,19 +74,23 @@ class CycleNet(PyramidBackbone):
         return ConvEmbed(config.in_chans, config.embed_dims[0], config.patch_size, config.patch_stride, padding, **dd)
 
     def build_downsample(self, stage: int, **dd: Any) -> nn.Module:
-        """A 3×3 convolution of stride 2."""
+        """A 3×3 convolution of stride 2, or of stride 1 where the map is as coarse as it may be."""
         before, after = self.config.embed_dims[stage - 1 : stage + 1]
-        return Downsample(before, after, 3, 2, 1, **dd)
+        density = self.config.density(stage - 1)
+        stride = 2 if self.config.density(stage) == density else 1
+        return Downsample(before, after, 3, stride, density, dilation=density, **dd)
 
     def build_mixing(self, stage: int, number: int, **dd: Any) -> nn.Module:
         """A `CycleMLP`."""
         config = self.config
+        density = config.density(stage)
+        dilated = config.sampling == "dilated"
         return CycleMLP(
             config.embed_dims[stage],
             proj_drop=config.proj_drop_rate,
             step_size=config.step_size,
-            sampling=config.sampling,
-            dilation=config.dilation,
+            sampling="dilated" if density > 1 else config.sampling,
+            dilation=density * config.dilation if dilated else density,
             seed=config.seed + number,
             impl=config.impl,
             **dd,

@@ -11,7 +11,7 @@ Shape suffixes: B batch, I image channels, H × W pixels, T tokens (the class to
 
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -19,7 +19,6 @@ from timm.layers import lecun_normal_
 from torch import Tensor, nn
 
 from mlpzoo.layers import EncoderBlock, PatchEmbed, ResNetStem
-from mlpzoo.layers.mixing import replace_parameter
 from mlpzoo.models._columnar import ColumnarBackbone, ColumnarConfig
 from mlpzoo.models._family import HALF, Family
 from mlpzoo.models._vit_files import RELEASED
@@ -147,11 +146,11 @@ class VisionTransformer(ColumnarBackbone):
         return self.pos_drop(x_BTC + self.pos_embed)
 
     @torch.jit.ignore
-    def resize_grid(self, old_grid: Grid, new_grid: Grid) -> None:
-        """Resize the position embeddings of the patches; that of the class token stays."""
-        prefix, patches = self.pos_embed.detach().tensor_split([self.num_prefix_tokens], dim=1)
+    def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
+        """The position embeddings of the patches; that of the class token stays."""
+        prefix, patches = self.pos_embed.tensor_split([self.num_prefix_tokens], dim=1)
         patches = resize_output_tokens(patches[0].T, old_grid, new_grid).T[None]
-        self.pos_embed = replace_parameter(self.pos_embed, torch.cat([prefix, patches], dim=1))
+        yield "pos_embed", torch.cat([prefix, patches], dim=1)
 
     @torch.jit.ignore
     def tokens_in(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:

@@ -335,8 +335,8 @@ def test_bare_names_are_the_papers_networks():
 
 def test_released_files_are_named_once():
     files = mlpzoo.models.FAMILIES["vit"].weights
-    assert len(files) == 55
-    assert len({weights.url for weights in files.values()}) == 55
+    assert len(files) == 58
+    assert len({weights.url for weights in files.values()}) == 58
     assert {weights.mean for weights in files.values()} == {(0.5, 0.5, 0.5)}
 
 
