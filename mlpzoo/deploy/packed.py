@@ -1,7 +1,7 @@
 """A linear layer for inference on a CPU.
 
-`mlpzoo.ops.linear` has oneDNN lay out the weight at every call. Here it is laid out once, which is safe where weights no
-longer change.
+`mlpzoo.ops.linear` has oneDNN lay out the weight at every call. Here it is laid out once, which is safe where weights
+no longer change.
 """
 
 import functools
