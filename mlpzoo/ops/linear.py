@@ -31,8 +31,8 @@ def linear_reference(x: Tensor, w_OI: Tensor, b_O: Tensor | None = None, act: st
 def linear(x: Tensor, w_OI: Tensor, b_O: Tensor | None = None, act: str = "none", impl: str = "auto") -> Tensor:
     """Multiply the last axis by a weight, add a bias, apply an activation.
 
-    `"onednn"` takes the product from oneDNN, which uses a CPU's widest instructions whoever made it, unlike the library
-    that PyTorch takes float32 products from; and where no gradient is recorded, it applies the activation while the
+    `"onednn"` takes the product from oneDNN, which on the CPUs tried is faster than the library that PyTorch takes
+    float32 products from (docs/performance.md); and where no gradient is recorded, it applies the activation while the
     product is in cache. It has gradients of every order. What tracers and compilers see is always
     `torch.nn.functional`.
 
@@ -161,5 +161,5 @@ def _flops(x_shape: Any, w_shape: Any, *_: Any, out_shape: Any = None, **__: Any
     return int(2 * rows * w_shape[0] * w_shape[1])
 
 
-if onednn_works():
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
     register_flop_formula(torch.ops.mkldnn._linear_pointwise)(_flops)
