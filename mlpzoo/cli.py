@@ -3,23 +3,32 @@
 import contextlib
 import dataclasses
 import errno
-import json
-import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
 import mlpzoo
+from mlpzoo._terminal import (
+    complain,
+    decibels,
+    jsonable,
+    millions,
+    percent,
+    picture_progress,
+    print_json,
+    print_table,
+    printable,
+    row,
+    share,
+    times,
+)
 
 app = typer.Typer(
     name="mlpzoo",
@@ -92,24 +101,24 @@ def list_(
         raise ValueError("no model matches; `mlpzoo list` shows all")
     infos = [mlpzoo.model_info(name) for name in names]
     if as_json:
-        _print_json([dataclasses.asdict(info) for info in infos])
+        print_json([dataclasses.asdict(info) for info in infos])
         return
     table = Table("Model", "Family")
     for title in ("Parameters", "GMACs", "Input", "Top-1"):
         table.add_column(title, justify="right")
     table.add_column("Licence")
     for info in infos:
-        _row(
+        row(
             table,
             info.name,
             info.family,
-            _millions(info.parameters),
+            millions(info.parameters),
             f"{info.gmacs:.2f}",
-            _times(info.input_size),
-            _percent(info.top1),
+            times(info.input_size),
+            percent(info.top1),
             info.license,
         )
-    _print_table(table)
+    print_table(table)
 
 
 @app.command("info", epilog="Example: mlpzoo info mixer_b16")
@@ -121,25 +130,25 @@ def info_(
     with _names_are_usage():
         info = mlpzoo.model_info(name)
     if as_json:
-        _print_json(dataclasses.asdict(info))
+        print_json(dataclasses.asdict(info))
         return
     table = Table(show_header=False)
-    _row(table, "Model", info.name)
-    _row(table, "Family", info.family)
-    _row(table, "Parameters", _millions(info.parameters))
-    _row(table, "GMACs", f"{info.gmacs:.2f}")
-    _row(table, "Input", _times(info.input_size))
-    _row(table, "Classes", str(info.num_classes))
-    _row(table, "Published top-1", f"{_percent(info.top1)} ({info.top1_source})" if info.top1 else "–")
-    _row(table, "Released weights", ", ".join(info.weights) or "none")
+    row(table, "Model", info.name)
+    row(table, "Family", info.family)
+    row(table, "Parameters", millions(info.parameters))
+    row(table, "GMACs", f"{info.gmacs:.2f}")
+    row(table, "Input", times(info.input_size))
+    row(table, "Classes", str(info.num_classes))
+    row(table, "Published top-1", f"{percent(info.top1)} ({info.top1_source})" if info.top1 else "–")
+    row(table, "Released weights", ", ".join(info.weights) or "none")
     if info.file:
-        _row(table, "File", info.file)
+        row(table, "File", info.file)
     statistics = " and ".join(", ".join(f"{value:g}" for value in values) for values in (info.mean, info.std))
-    _row(table, "Preprocessing", f"{info.interpolation}, crop {info.crop_pct:g}, mean and deviation {statistics}")
-    _row(table, "Licence", info.license)
-    _row(table, "Paper", info.paper)
-    _row(table, "Authors' code", info.code)
-    _print_table(table)
+    row(table, "Preprocessing", f"{info.interpolation}, crop {info.crop_pct:g}, mean and deviation {statistics}")
+    row(table, "Licence", info.license)
+    row(table, "Paper", info.paper)
+    row(table, "Authors' code", info.code)
+    print_table(table)
 
 
 @app.command(
@@ -173,9 +182,9 @@ def predict(
     predictions = list(predict(network, images, labels=labels, top_k=top_k))
     for prediction in predictions:
         if prediction.error:
-            _complain(str(prediction.error))
+            complain(str(prediction.error))
     if as_json:
-        _print_json(
+        print_json(
             [
                 {
                     "path": str(prediction.path),
@@ -191,8 +200,8 @@ def predict(
         for prediction in predictions:
             for i, (label, p) in enumerate(prediction.classes):
                 last = i == len(prediction.classes) - 1
-                _row(table, "" if i else str(prediction.path), label, f"{p:.1%}", end_section=last)
-        _print_table(table)
+                row(table, "" if i else str(prediction.path), label, f"{p:.1%}", end_section=last)
+        print_table(table)
     if any(prediction.error for prediction in predictions):
         raise typer.Exit(1)
 
@@ -250,7 +259,7 @@ def restore(
         if task is not None:
             find_release(task, dataset)
     network = load_restorer(checkpoint, model=model, task=task, dataset=dataset, device=_device(device))
-    with _picture_progress() as progress:
+    with picture_progress() as progress:
         files = list(
             restore_files(
                 network,
@@ -266,12 +275,12 @@ def restore(
         )
     for file in files:
         if file.error:
-            _complain(str(file.error))
+            complain(str(file.error))
         elif file.bits < file.source_bits:
             print(f"mlpzoo: note: {file.output} keeps {file.bits} of {file.source_bits} bits", file=sys.stderr)
     if as_json:
-        plain = [{key: _jsonable(value) for key, value in dataclasses.asdict(file).items()} for file in files]
-        _print_json(plain)
+        plain = [{key: jsonable(value) for key, value in dataclasses.asdict(file).items()} for file in files]
+        print_json(plain)
     elif any(not file.error for file in files):
         table = Table("Image", "Written to")
         for title in ("PSNR, before", "after", "SSIM, before", "after") if target else ():
@@ -279,13 +288,13 @@ def restore(
         for file in files:
             if not file.error:
                 figures = (
-                    _decibels(file.source_psnr),
-                    _decibels(file.psnr),
-                    _share(file.source_ssim),
-                    _share(file.ssim),
+                    decibels(file.source_psnr),
+                    decibels(file.psnr),
+                    share(file.source_ssim),
+                    share(file.ssim),
                 )
-                _row(table, str(file.source), str(file.output), *(figures if target else ()))
-        _print_table(table)
+                row(table, str(file.source), str(file.output), *(figures if target else ()))
+        print_table(table)
     if any(file.error for file in files):
         raise typer.Exit(1)
 
@@ -328,7 +337,7 @@ def convert(
         if model is not None:
             mlpzoo.model_info(model)
         grid = None if img_size is None else _grid(img_size)
-    with Console(stderr=True).status(f"Converting {_printable(str(source))}"):
+    with Console(stderr=True).status(f"Converting {printable(str(source))}"):
         done = convert(
             source,
             target,
@@ -339,15 +348,15 @@ def convert(
             overwrite=overwrite,
         )
     if as_json:
-        _print_json({**dataclasses.asdict(done), "source": str(done.source), "target": str(done.target)})
+        print_json({**dataclasses.asdict(done), "source": str(done.source), "target": str(done.target)})
         return
     table = Table(show_header=False)
-    _row(table, "Model", done.name)
-    _row(table, "Options", ", ".join(f"{key}={value!r}" for key, value in done.options.items()) or "its own")
-    _row(table, "Read as", done.report.format)
-    _row(table, "Tensors", str(done.tensors))
-    _row(table, "Written to", str(done.target))
-    _print_table(table)
+    row(table, "Model", done.name)
+    row(table, "Options", ", ".join(f"{key}={value!r}" for key, value in done.options.items()) or "its own")
+    row(table, "Read as", done.report.format)
+    row(table, "Tensors", str(done.tensors))
+    row(table, "Written to", str(done.target))
+    print_table(table)
 
 
 @app.command(epilog="Example: mlpzoo train digits --out runs/digits --seed 1")
@@ -370,14 +379,14 @@ def train(
     result = RECIPES[recipe](out or Path("runs") / recipe, seed=seed, device=_device(device), **options)
     if as_json:
         # Every recipe's result is a dataclass; a protocol cannot say so.
-        _print_json({**dataclasses.asdict(result), "folder": str(result.folder)})  # type: ignore[call-overload]
+        print_json({**dataclasses.asdict(result), "folder": str(result.folder)})  # type: ignore[call-overload]
         return
     table = Table(show_header=False)
     for title, value in result.rows():
-        _row(table, title, value)
-    _row(table, "Training time", f"{result.seconds:.1f} s")
-    _row(table, "Written to", str(result.folder))
-    _print_table(table)
+        row(table, title, value)
+    row(table, "Training time", f"{result.seconds:.1f} s")
+    row(table, "Written to", str(result.folder))
+    print_table(table)
 
 
 @app.command(epilog="Example: mlpzoo compare mixer_s16 vit_s16 --sizes 224,384,512 --plot cost.png")
@@ -403,7 +412,7 @@ def compare(
             compare(models, grids, batch_size=batch_size, device=where, repeats=repeats, progress=status.update)
         )
     if as_json:
-        _print_json([dataclasses.asdict(cost) for cost in costs])
+        print_json([dataclasses.asdict(cost) for cost in costs])
     else:
         table = Table("Image", "Model")
         for title in ("Parameters", "GMACs", "Activations", "Time"):
@@ -412,54 +421,18 @@ def compare(
             figures = ("–",) * 4
             if not cost.problem:
                 figures = (
-                    _millions(cost.parameters or 0),
+                    millions(cost.parameters or 0),
                     f"{cost.gmacs:.2f}",
                     f"{cost.activation_mb:.1f} MB",
                     f"{cost.ms:.1f} ms",
                 )
-            _row(table, _times(cost.img_size), cost.model, *figures, end_section=(i + 1) % len(models) == 0)
-        _print_table(table)
+            row(table, times(cost.img_size), cost.model, *figures, end_section=(i + 1) % len(models) == 0)
+        print_table(table)
     for cost in costs:
         if cost.problem:
-            _complain(f"{cost.model} at {_times(cost.img_size)}: {cost.problem}")
+            complain(f"{cost.model} at {times(cost.img_size)}: {cost.problem}")
     if plot is not None:
         draw(costs, plot, title=f"Cost of one image against image size ({where}, batch {batch_size})")
-
-
-@contextlib.contextmanager
-def _picture_progress() -> Iterator[Callable[[Path, int, int], None]]:
-    """A bar on stderr for the picture in work; nothing where no terminal shows it."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        tasks: dict[Path, TaskID] = {}
-
-        def passed(path: Path, done: int, total: int) -> None:
-            if path not in tasks:
-                tasks[path] = bar.add_task(escape(_printable(path.name)), total=total)
-            bar.update(tasks[path], completed=done)
-
-        yield passed
-
-
-def _jsonable(value: Any) -> Any:
-    """Paths and errors as text; an infinite PSNR, which JSON cannot say, as null."""
-    if isinstance(value, Path | Exception):
-        return str(value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _decibels(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f} dB"
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
 
 
 def _grid(size: str) -> tuple[int, int]:
@@ -492,42 +465,5 @@ def _device(name: str) -> torch.device:
 
 
 def _fail(message: str, status: int) -> int:
-    _complain(message)
+    complain(message)
     return status
-
-
-def _complain(message: str) -> None:
-    """One line on stderr, whatever the message holds."""
-    print(f"mlpzoo: error: {_printable(' '.join(message.splitlines()))}", file=sys.stderr)
-
-
-def _printable(text: str) -> str:
-    """Escape what could move the cursor or cannot be encoded, as file names may hold either."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))
-
-
-def _row(table: Table, *cells: str, end_section: bool = False) -> None:
-    """Add a row of plain text: file and class names may hold what rich takes for markup."""
-    table.add_row(*(Text(_printable(cell)) for cell in cells), end_section=end_section)
-
-
-def _print_table(table: Table) -> None:
-    """Print for people, as wide as needed where no terminal limits it."""
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 1000, highlight=False)
-    console.print(table)
-
-
-def _millions(number: int) -> str:
-    return f"{number / 1e6:.1f} M"
-
-
-def _times(size: Sequence[int]) -> str:
-    return "×".join(map(str, size))
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:g} %"

@@ -16,7 +16,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mlpzoo.models import FAMILIES, Backbone, BackboneConfig, Family, PyramidConfig, Weights
+from mlpzoo.models import FAMILIES, Backbone, BackboneConfig, Family, PyramidConfig
 from mlpzoo.weights import (
     CONFIG,
     data_config,
@@ -231,7 +231,8 @@ def _entrypoint(family: Family, name: str) -> Callable[..., nn.Module]:
         tag = options.get("pretrained_cfg")
         options.setdefault("cache_dir", None)
         tags = _tags(family, name)
-        weights = family.weights.get(f"{name}.{tag if isinstance(tag, str) else _default_tag(family, name)}")
+        tagged = f"{name}.{tag if isinstance(tag, str) else _default_tag(family, name)}"
+        weights = family.weights.get(tagged)
         trained_with = dict(weights.overrides) if weights else {}
         if pretrained and tags and not tag and not weights:
             named = ", ".join(f"{name}.{known}" for known in tags)
@@ -240,9 +241,7 @@ def _entrypoint(family: Family, name: str) -> Callable[..., nn.Module]:
         if pretrained and weights and not _names_a_source(options):
             # Ours verifies, resumes and keeps apart what timm would cache under one file name. Before anything is
             # built, for a file may be missing.
-            released = released_file(
-                f"{name}.{_tag_of(family, name, weights)}", weights, cache_dir=options["cache_dir"]
-            )
+            released = released_file(tagged, weights, cache_dir=options["cache_dir"])
 
         def build(device: Any = None, dtype: Any = None, **overrides: Any) -> Backbone:
             config = config_with(family.variants[name], name, {**trained_with, **overrides})
@@ -329,10 +328,6 @@ def _default_tag(family: Family, name: str) -> str:
     weights = family.weights.get(f"{name}.{tag}")
     as_the_paper_has_it = weights and not weights.overrides and weights.num_classes == family.variants[name].num_classes
     return tag if as_the_paper_has_it else ""
-
-
-def _tag_of(family: Family, name: str, weights: Weights) -> str:
-    return next(tag for tag in _tags(family, name) if family.weights[f"{name}.{tag}"] is weights)
 
 
 def _tags(family: Family, name: str) -> list[str]:
