@@ -3,11 +3,12 @@
 import contextlib
 import dataclasses
 import errno
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -68,7 +69,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
             # Whoever read our output has left. Python would complain once more when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
-        return _fail(str(error) or type(error).__name__, 1)
+        # A training run that a signal stopped carries its number: the exit status is then what a shell gives.
+        return _fail(str(error) or type(error).__name__, 128 + getattr(error, "signal", -127))
     if status == 130:
         return _fail("interrupted", 130)
     return status or 0
@@ -359,26 +361,68 @@ def convert(
     print_table(table)
 
 
-@app.command(epilog="Example: mlpzoo train digits --out runs/digits --seed 1")
+@app.command(
+    epilog="Examples: mlpzoo train digits\n\n"
+    "mlpzoo train finetune --data photos model.name=mixer_b16 model.pretrained=true model.options.img_size=320\n\n"
+    "mlpzoo train recipe.yaml optimizer.lr=1e-3 schedule.epochs=30 --dry-run\n\n"
+    "torchrun --nproc-per-node 8 -m mlpzoo train cyclemlp_300e --data imagenet"
+)
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="What to train: digits or denoise.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to write, runs/RECIPE by default.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed: the same one gives the same model on the CPU.")] = 0,
+    recipe: Annotated[
+        str | None, typer.Argument(metavar="RECIPE", help="A recipe's name, or its .yaml file; without it, the list.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, such as optimizer.lr=1e-3."),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the images; short for data.root=FOLDER.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run, runs/RECIPE by default.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed: the same one gives the same model on the CPU.")] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the data, the recipe's own by default.")
     ] = None,
-    device: Device = "cpu",
+    device: Annotated[
+        str | None, typer.Option(help="Where to compute: cpu or cuda; a GPU where there is one by default.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Give up a finished or different run in the folder.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the settings and the sizes, and stop.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a model by a recipe, showing progress on stderr."""
-    from mlpzoo.train import RECIPES
+    """Train a model by a recipe, showing progress on stderr; the same command goes on with a run that was cut short.
 
-    if recipe not in RECIPES:
-        raise UsageError(f"unknown recipe '{recipe}': there is {', '.join(RECIPES)}")
-    options = {} if epochs is None else {"epochs": epochs}
-    result = RECIPES[recipe](out or Path("runs") / recipe, seed=seed, device=_device(device), **options)
+    Without RECIPE, list those that come along. `accelerate launch -m mlpzoo train …` and `torchrun -m mlpzoo train …`
+    run it in several processes.
+    """
+    from mlpzoo import train as room
+    from mlpzoo.train import recipe_files
+
+    if recipe is None:
+        _list_recipes(as_json)
+        return
+    folder = out or Path("runs") / Path(recipe).stem
+    if recipe in room.PROGRAMS:
+        if changes or data or dry_run or overwrite:
+            raise UsageError(f"{recipe} takes --out, --seed, --epochs and --device alone")
+        options: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
+        where = _device(device or "cpu")
+        result = room.PROGRAMS[recipe](folder, seed=seed or 0, device=where, **options)
+    else:
+        with _names_are_usage():
+            given = list(changes or ()) + ([f"run.seed={seed}"] if seed is not None else [])
+            given += [f"data.root={json.dumps(str(data))}"] if data else []
+            read = room.read_recipe(recipe, given)
+            if epochs is not None:
+                read = recipe_files.with_epochs(recipe, given, epochs)
+        if dry_run:
+            _show_plan(room.plan(read), room.dump_recipe(read), as_json)
+            return
+        result = room.train(read, folder, device=device, overwrite=overwrite)
+    if os.environ.get("RANK", "0") != "0":
+        return
     if as_json:
-        # Every recipe's result is a dataclass; a protocol cannot say so.
+        # Every result is a dataclass; a protocol cannot say so.
         print_json({**dataclasses.asdict(result), "folder": str(result.folder)})  # type: ignore[call-overload]
         return
     table = Table(show_header=False)
@@ -386,6 +430,66 @@ def train(
         row(table, title, value)
     row(table, "Training time", f"{result.seconds:.1f} s")
     row(table, "Written to", str(result.folder))
+    print_table(table)
+
+
+def _list_recipes(as_json: bool) -> None:
+    from mlpzoo import train as room
+
+    recipes = {name: room.read_recipe(name) for name in room.shipped_recipes()}
+    if as_json:
+        print_json([{"name": name, **recipe.model_dump(mode="json")} for name, recipe in recipes.items()])
+        return
+    table = Table("Recipe", "Model", "Data", "Source", "Result")
+    for name, recipe in recipes.items():
+        about = recipe.about
+        row(table, name, recipe.model.name, recipe.data.dataset, about.source, about.result, end_section=True)
+    for name, program in room.PROGRAMS.items():
+        row(table, name, "–", "–", "ours", (program.__doc__ or "").splitlines()[0])
+    print_table(table)
+
+
+def _show_plan(plan: Any, settings: str, as_json: bool) -> None:
+    if as_json:
+        print_json({**dataclasses.asdict(plan), "recipe": settings})
+        return
+    print(settings)
+    table = Table(show_header=False)
+    trained = "" if plan.trained == plan.parameters else f", {millions(plan.trained)} of them trained"
+    row(table, "Parameters", millions(plan.parameters) + trained)
+    row(table, "Forward pass", f"{plan.gmacs:.2f} GMACs an image")
+    row(table, "Classes", str(plan.classes))
+    row(table, "Images an epoch", f"{plan.images:,}")
+    row(table, "Validation images", "none" if plan.validation_images is None else f"{plan.validation_images:,}")
+    row(table, "Updates", f"{plan.updates:,}, {plan.updates_per_epoch:,} an epoch")
+    row(table, "Memory expected", f"{plan.memory_mb / 1000:.2f} GB in one process, at full precision")
+    print_table(table)
+
+
+@app.command(
+    epilog="Examples: mlpzoo validate runs/finetune\n\nmlpzoo validate runs/finetune --data other_photos --split test"
+)
+def validate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    data: Annotated[Path | None, typer.Option(help="Other images of the same classes.")] = None,
+    split: Annotated[str | None, typer.Option(help="Which of their splits, the recipe's own by default.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images in a batch.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where to compute: cpu or cuda; a GPU where there is one by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a trained model on validation images."""
+    from mlpzoo.train import TrainingResult
+    from mlpzoo.train import validate as measure
+
+    figures = measure(run, data=str(data) if data else None, split=split, device=device, batch_size=batch_size)
+    if as_json:
+        print_json(figures)
+        return
+    table = Table(show_header=False)
+    for title, value in TrainingResult(run, figures, 0).rows():
+        row(table, title, value)
     print_table(table)
 
 

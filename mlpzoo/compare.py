@@ -97,7 +97,8 @@ def at_size(name: str, img_size: Grid, device: str | torch.device) -> nn.Module:
     return create_model(name, device=device, **options)
 
 
-def _static_cost(name: str, model: nn.Module, images: torch.Tensor) -> Cost:
+def kept_bytes(model: nn.Module, images: torch.Tensor) -> int:
+    """Bytes that a forward pass of these images keeps for the backward pass, besides the weights."""
     kept: dict[int, int] = {}
     alive: list[torch.Tensor] = []
     own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
@@ -110,18 +111,20 @@ def _static_cost(name: str, model: nn.Module, images: torch.Tensor) -> Cost:
             alive.append(value.detach())
         return value
 
-    with (
-        torch.enable_grad(),
-        FlopCounterMode(display=False) as counter,
-        torch.autograd.graph.saved_tensors_hooks(remember, lambda value: value),
-    ):
-        model.train()(images)
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(remember, lambda value: value):
+        model(images)
+    return sum(kept.values())
+
+
+def _static_cost(name: str, model: nn.Module, images: torch.Tensor) -> Cost:
+    with FlopCounterMode(display=False) as counter:
+        kept = kept_bytes(model.train(), images)
     return Cost(
         model=name,
         img_size=(images.shape[2], images.shape[3]),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         gmacs=counter.get_total_flops() / 2e9 / len(images),
-        activation_mb=sum(kept.values()) / 1e6 / len(images),
+        activation_mb=kept / 1e6 / len(images),
     )
 
 

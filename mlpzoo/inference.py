@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -46,15 +46,18 @@ class Prediction:
     error: ImageError | None = None
 
 
-def read_image(path: FilePath, mode: Literal["L", "RGB"] = "RGB") -> Image.Image:
+def read_image(
+    source: FilePath | BinaryIO, mode: Literal["L", "RGB"] = "RGB", *, name: str | None = None
+) -> Image.Image:
     """Read an image file upright, with 8 bits a channel and nothing transparent.
 
     The EXIF rotation is applied, transparent pixels are put on white, 16-bit grayscale is scaled to 8 bits, and
     palettes and CMYK are converted. Of an animation the first frame is read.
 
     Args:
-        path: a file in one of `FORMATS`, told by content.
+        source: a file in one of `FORMATS`, told by content, or its bytes as a stream that can seek.
         mode: `"RGB"` for colour, `"L"` for grayscale.
+        name: what a stream is called in errors.
 
     Returns:
         The image in that mode.
@@ -62,8 +65,10 @@ def read_image(path: FilePath, mode: Literal["L", "RGB"] = "RGB") -> Image.Image
     Raises:
         ImageError: when the file is missing, damaged, no image, or would unpack to an enormous one.
     """
+    if isinstance(source, str | os.PathLike):
+        name, source = os.fspath(source), Path(source)
     try:
-        return _read(Path(path), mode)
+        return _read(source, mode)
     except ImageError as error:
         reason = str(error)
     except FileNotFoundError:
@@ -77,19 +82,19 @@ def read_image(path: FilePath, mode: Literal["L", "RGB"] = "RGB") -> Image.Image
     except Exception as error:
         # Decoders fed a damaged file raise whatever they stumble over.
         reason = f"it is damaged or cut short ({error})"
-    raise ImageError(f"cannot read {os.fspath(path)}: {reason}")
+    raise ImageError(f"cannot read {name or 'an image'}: {reason}")
 
 
-def _read(path: Path, mode: str) -> Image.Image:
-    if path.is_dir():
+def _read(source: Path | BinaryIO, mode: str) -> Image.Image:
+    if isinstance(source, Path) and source.is_dir():
         raise ImageError("it is a folder")
-    if path.exists() and not path.is_file():
+    if isinstance(source, Path) and source.exists() and not source.is_file():
         raise ImageError("it is no regular file")
     with warnings.catch_warnings():
         # Pillow's remarks on odd metadata are of no use here; its warning of a huge image is a refusal.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path, formats=FORMATS) as file:
+        with Image.open(source, formats=FORMATS) as file:
             image = _scaled_to_8_bits(ImageOps.exif_transpose(file))
         if image.has_transparency_data:
             image = image.convert("RGBA")

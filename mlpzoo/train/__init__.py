@@ -1,15 +1,27 @@
-"""Recipes: each trains a model on one data set and writes a folder that `create_model` or `create_restorer` takes."""
+"""Training: recipes, one engine over accelerate, and programs that show a network at work on data that come along."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+try:
+    import accelerate  # noqa: F401
+    import pydantic  # noqa: F401
+    import yaml  # noqa: F401
+except ImportError as error:
+    raise ImportError(f"training needs the package {error.name}: pip install 'mlpzoo[train]'") from None
+
+from mlpzoo.train.config import Recipe
 from mlpzoo.train.denoise import DenoisingResult, train_denoise
-from mlpzoo.train.digits import TrainingResult, train_digits
+from mlpzoo.train.digit_images import write_digits
+from mlpzoo.train.digits import train_digits
+from mlpzoo.train.engine import Plan, TrainingResult, newest_checkpoint, plan, train, validate
+from mlpzoo.train.loop import Diverged, Stopped
+from mlpzoo.train.recipe_files import dump_recipe, read_recipe, shipped_recipes
 
 
 class Result(Protocol):
-    """What every recipe returns, a dataclass."""
+    """What every training returns, a dataclass."""
 
     @property
     def folder(self) -> Path:
@@ -23,7 +35,26 @@ class Result(Protocol):
         """For people: what was reached, by name."""
 
 
-RECIPES: Mapping[str, Callable[..., Result]] = {"digits": train_digits, "denoise": train_denoise}
-"""What `mlpzoo train` knows, by name."""
+PROGRAMS: Mapping[str, Callable[..., Result]] = {"denoise": train_denoise}
+"""What `mlpzoo train` knows besides recipes of classifiers, by name."""
 
-__all__ = ["RECIPES", "DenoisingResult", "Result", "TrainingResult", "train_denoise", "train_digits"]
+__all__ = [
+    "PROGRAMS",
+    "DenoisingResult",
+    "Diverged",
+    "Plan",
+    "Recipe",
+    "Result",
+    "Stopped",
+    "TrainingResult",
+    "dump_recipe",
+    "newest_checkpoint",
+    "plan",
+    "read_recipe",
+    "shipped_recipes",
+    "train",
+    "train_denoise",
+    "train_digits",
+    "validate",
+    "write_digits",
+]

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import math
 import os
 import shutil
 import tempfile
@@ -20,14 +21,17 @@ class Progress:
     Args:
         steps: updates there will be.
         stream: where to; nowhere if None.
+        done: updates of an earlier run that this one goes on from.
     """
 
     SECONDS_BETWEEN_LINES = 5.0
 
-    def __init__(self, steps: int, stream: TextIO | None) -> None:
+    def __init__(self, steps: int, stream: TextIO | None, *, done: int = 0) -> None:
         self.steps = steps
         self.stream = stream
-        self.start = self.last_line = time.perf_counter()
+        self.done = done
+        self.start = time.perf_counter()
+        self.last_line = -math.inf
         self.bar: Any = None
         interactive = stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
         if interactive and importlib.util.find_spec("rich"):
@@ -53,13 +57,21 @@ class Progress:
     def update(self, step: int, state: str) -> None:
         """Show the state after an update, and the time left at the average speed so far."""
         now = time.perf_counter()
-        left = round((now - self.start) / step * (self.steps - step))
-        text = f"{state}  {left // 60}:{left % 60:02d} left"
+        left = round((now - self.start) / max(step - self.done, 1) * (self.steps - step))
+        hours, minutes = divmod(left // 60, 60)
+        text = f"{state}  {f'{hours}:{minutes:02d}' if hours else minutes}:{left % 60:02d} left"
         if self.bar:
             self.bar.update(self.task, completed=step, description=text)
-        elif self.stream and (now - self.last_line >= self.SECONDS_BETWEEN_LINES or step in (1, self.steps)):
+        elif self.stream and (now - self.last_line >= self.SECONDS_BETWEEN_LINES or step == self.steps):
             print(text, file=self.stream, flush=True)
             self.last_line = now
+
+    def say(self, message: str) -> None:
+        """A line of its own, above a bar."""
+        if self.bar:
+            self.bar.console.print(message, markup=False, highlight=False)
+        elif self.stream:
+            print(message, file=self.stream, flush=True)
 
 
 @contextlib.contextmanager
@@ -70,7 +82,7 @@ def staging(folder: Path) -> Iterator[Path]:
         OSError: when the folder cannot be written.
     """
     try:
-        (folder / "samples").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
     except OSError as error:
         raise OSError(f"cannot write to {folder}: {error.strerror}") from None
@@ -85,4 +97,6 @@ def publish(partial: Path, folder: Path) -> None:
     files = [path for path in partial.rglob("*") if path.is_file()]
     # The config goes last: where there is one, the rest is complete.
     for file in sorted(files, key=lambda path: (path.name == CONFIG, path)):
-        os.replace(file, folder / file.relative_to(partial))
+        target = folder / file.relative_to(partial)
+        target.parent.mkdir(exist_ok=True)
+        os.replace(file, target)

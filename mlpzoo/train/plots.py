@@ -1,12 +1,13 @@
 """Pictures of a training run, drawn without a display and without touching matplotlib's global state."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 RIGHT, WRONG = "#1b7f3b", "#c8102e"
 
@@ -28,11 +29,11 @@ def draw_predictions(
         labels: the true label of each.
         predicted: the predicted label of each.
         columns: images side by side.
-        rows: rows of images, more where the wrong ones need more.
+        rows: rows of images, up to twice as many where the wrong ones need more.
     """
     wrong = [i for i, label in enumerate(labels) if predicted[i] != label]
     right = [i for i, label in enumerate(labels) if predicted[i] == label]
-    rows = max(rows, math.ceil(len(wrong) / columns))
+    rows = max(rows, min(math.ceil(len(wrong) / columns), 2 * rows))
     shown = [*wrong, *right][: rows * columns]
 
     figure = _figure(0.82 * columns, 1.02 * rows + 1.0)
@@ -59,7 +60,7 @@ def draw_predictions(
     _titles(
         figure,
         f"{len(right)} of {len(labels)} held-out digits read right ({accuracy:.1%})",
-        f"above each digit what the model reads; {_wrong_ones(len(wrong))}",
+        f"above each digit what the model reads; {_wrong_ones(len(wrong), rows * columns)}",
     )
     _write(figure, path)
 
@@ -134,6 +135,46 @@ def draw_restoration(path: Path, panels: Sequence[tuple[str, np.ndarray]], title
     _write(figure, path)
 
 
+def draw_curves(path: Path, records: Sequence[Mapping[str, float]], title: str) -> None:
+    """Draw a run's loss, accuracy and learning rate over its updates.
+
+    Args:
+        path: the PNG file to write.
+        records: those of `metrics.jsonl`, each with its `step`.
+        title: what was trained on what.
+    """
+    panels = [
+        ("loss", "loss", "validation_loss"),
+        ("accuracy", "accuracy", "validation_top1"),
+        ("learning rate", "lr", None),
+        ("images/s", "images_per_s", None),
+    ]
+    figure = _figure(11, 6.6)
+    axes = figure.subplots(
+        2, 2, gridspec_kw={"left": 0.07, "right": 0.98, "bottom": 0.08, "top": 0.84, "wspace": 0.18, "hspace": 0.32}
+    )
+    for axis, (label, trained, validated) in zip(axes.flat, panels, strict=True):
+        for name, color, text in ((trained, "#1f5fa8", "training"), (validated, WRONG, "validation")):
+            points = [(record["step"], record[name]) for record in records if name and name in record]
+            if points:
+                marker = "o" if name == validated or len(points) == 1 else None
+                axis.plot(*zip(*points, strict=True), color=color, marker=marker, markersize=4, label=text)
+        axis.set_title(label, fontsize=11, loc="left")
+        axis.grid(color="0.9")
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right"]].set_visible(False)
+        if label == "accuracy":
+            axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        if label == "images/s":
+            axis.set_ylim(bottom=0)
+        if validated and axis.lines:
+            axis.legend(frameon=False)
+    for axis in axes[1]:
+        axis.set_xlabel("update")
+    _titles(figure, title, f"{max(record['step'] for record in records):,} updates")
+    _write(figure, path)
+
+
 def _figure(width: float, height: float) -> Figure:
     """A figure of that size in inches, with a canvas of its own."""
     figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
@@ -147,9 +188,11 @@ def _titles(figure: Figure, title: str, subtitle: str) -> None:
     figure.text(0.02, 1 - 0.60 * inch, subtitle, fontsize=10, color="0.35", va="center")
 
 
-def _wrong_ones(number: int) -> str:
+def _wrong_ones(number: int, shown: int) -> str:
     if number == 0:
         return "none is wrong"
+    if number > shown:
+        return f"{shown} of {number} wrong ones, in red"
     return "the wrong one is in red" if number == 1 else f"all {number} wrong ones first, in red"
 
 

@@ -1,11 +1,12 @@
 """Our own folders: `config.json` and `model.safetensors`, in the layout timm and the Hugging Face hub read."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from timm.layers import to_2tuple
-from torch import nn
+from torch import Tensor, nn
 
 from mlpzoo.weights._files import CheckpointError
 from mlpzoo.weights._formats import IMG_SIZE
@@ -24,6 +25,7 @@ def save_folder(
     pretrained_cfg: dict[str, Any],
     label_names: list[str] | None = None,
     about: dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a model so that `create_model("local-dir:FOLDER")` rebuilds it, here and in timm.
 
@@ -37,6 +39,7 @@ def save_folder(
         pretrained_cfg: entries of timm's data config: mean, std, crop and the like.
         label_names: names of the classes, in order.
         about: anything else worth keeping, as JSON.
+        weights: values to write instead of the model's own: a moving average, or those gathered from shards.
     """
     folder = Path(folder)
     config = {
@@ -48,7 +51,7 @@ def save_folder(
         **({"label_names": label_names} if label_names else {}),
         **({"about": about} if about else {}),
     }
-    write_safetensors(model.state_dict(), folder / WEIGHTS, metadata(model))
+    write_safetensors(weights or model.state_dict(), folder / WEIGHTS, metadata(model))
     write_text(json.dumps(config, indent=2) + "\n", folder / CONFIG)
 
 

@@ -1,0 +1,152 @@
+"""Checkpoints of a run: whole or not there, checked by hash when read, the newest few kept.
+
+A checkpoint is a folder `step-00001234` with `model.safetensors`, `ema.safetensors` where there is a moving average,
+`state.pt` with all else that training needs to go on, and `manifest.json`, the size and SHA-256 of each of these. It is
+written under another name, flushed to the disk, and renamed.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+MANIFEST = "manifest.json"
+WEIGHTS = "model.safetensors"
+EMA = "ema.safetensors"
+STATE = "state.pt"
+
+State = dict[str, Any]
+"""Nested dictionaries and lists of tensors, numbers and strings: what `torch.load` reads without unpickling code."""
+
+
+class CheckpointFolder:
+    """The checkpoints of one run.
+
+    Args:
+        folder: where they are; made when the first is written.
+        keep: how many of the newest are kept.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def steps(self) -> list[int]:
+        """Updates after which a checkpoint was written, the newest first; damaged ones included."""
+        if not self.folder.is_dir():
+            return []
+        found = (re.fullmatch(r"step-(\d+)", path.name) for path in self.folder.iterdir())
+        return sorted((int(match[1]) for match in found if match), reverse=True)
+
+    def path(self, step: int) -> Path:
+        """The folder of the checkpoint after that many updates."""
+        return self.folder / f"step-{step:08d}"
+
+    def save(self, step: int, weights: Mapping[str, Tensor], state: State, ema: Mapping[str, Tensor] | None) -> Path:
+        """Write a checkpoint, then remove those that are too many.
+
+        Raises:
+            OSError: when it cannot be written; the earlier ones are as they were.
+        """
+        target = self.path(step)
+        partial: Path | None = None
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=self.folder))
+            for name, tensors in ((WEIGHTS, weights), (EMA, ema)):
+                if tensors is not None:
+                    save_file({key: value.contiguous() for key, value in tensors.items()}, partial / name)
+            torch.save(state, partial / STATE)
+            manifest = {
+                file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for file in partial.iterdir()
+            }
+            (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+            for file in partial.iterdir():
+                # Temporary files are their owner's; a run may be shared.
+                file.chmod(0o644)
+                _flush(file)
+            partial.chmod(0o755)
+            _flush(partial)
+            if target.exists():
+                shutil.rmtree(target)
+            partial.rename(target)
+            _flush(self.folder)
+        except (OSError, RuntimeError) as error:
+            # PyTorch and safetensors report a full disk as errors of their own.
+            newest = self.steps()
+            kept = f"; the last one is {self.path(newest[0])}" if newest else ""
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise OSError(f"cannot write the checkpoint {target}: {reason}{kept}") from error
+        finally:
+            if partial is not None:
+                shutil.rmtree(partial, ignore_errors=True)
+        for old in self.steps()[self.keep :]:
+            shutil.rmtree(self.path(old), ignore_errors=True)
+        return target
+
+    def newest(self, say: Callable[[str], object]) -> int | None:
+        """The step of the newest checkpoint that is whole; damaged ones are told of.
+
+        Args:
+            say: told, in one line each, which are damaged and how.
+        """
+        for step in self.steps():
+            problem = _problem(self.path(step))
+            if problem is None:
+                return step
+            say(f"the checkpoint {self.path(step)} is damaged ({problem}): going back to the one before")
+        return None
+
+    def read(self, step: int) -> tuple[dict[str, Tensor], State, dict[str, Tensor] | None]:
+        """Weights, state and moving average of a checkpoint, on the CPU."""
+        path = self.path(step)
+        ema = load_file(path / EMA) if (path / EMA).exists() else None
+        return load_file(path / WEIGHTS), torch.load(path / STATE, map_location="cpu", weights_only=True), ema
+
+    def clear(self) -> None:
+        """Remove what an interrupted write left."""
+        for path in self.folder.glob(".partial-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _problem(path: Path) -> str | None:
+    """Why a checkpoint cannot be used; None where it is whole."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        for name, expected in manifest.items():
+            file = path / name
+            if Path(name).name != name or not file.is_file():
+                return f"{name} is missing"
+            if file.stat().st_size != expected["bytes"] or _sha256(file) != expected["sha256"]:
+                return f"{name} is not what was written"
+        missing = {WEIGHTS, STATE} - set(manifest)
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return f"{MANIFEST} is not readable"
+    return f"{missing.pop()} is missing" if missing else None
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,198 @@
+"""Recipes from YAML files and from `key=value`, with errors that name the key and the nearest right one."""
+
+import difflib
+import importlib.resources
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import yaml
+
+from mlpzoo.train.config import Recipe, Section
+
+MAX_BYTES = 1 << 20
+"""No recipe is longer; YAML of a few lines can unfold into gigabytes, so aliases are refused as well."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: 1e-3 is a number, a key stands once, and nothing refers to something else."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not read here")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        twice = {key for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.YAMLError(f"the key '{twice.pop()}' stands twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that come with mlpzoo, by name."""
+    folder = importlib.resources.files("mlpzoo.train") / "recipes"
+    return {path.stem: path for path in sorted(Path(str(folder)).glob("*.yaml"))}
+
+
+def read_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and change some of it.
+
+    Args:
+        source: the name of a shipped recipe, or a YAML file.
+        changes: `section.key=value` each, the value as in YAML; the later one wins.
+
+    Returns:
+        The recipe, all keys filled in.
+
+    Raises:
+        ValueError: for an unknown recipe, a file that is no YAML, an unknown or ill-typed key, or a value out of range;
+            naming the key, and the nearest right one.
+    """
+    path = _path_of(str(source))
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"{path} is no recipe: it is longer than {MAX_BYTES:,} bytes")
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not readable as YAML: {error}") from None
+    except OSError as error:
+        raise ValueError(f"cannot read the recipe {path}: {error.strerror}") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} is no recipe: it should hold sections such as model: and schedule:")
+    return recipe_from(data, changes, origin=f"recipe {source}" if str(source) in shipped_recipes() else str(path))
+
+
+def recipe_from(data: Mapping[str, Any], changes: Sequence[str] = (), *, origin: str = "the recipe") -> Recipe:
+    """Check a recipe that is nested dictionaries, after some changes; see `read_recipe`."""
+    try:
+        merged = json.loads(json.dumps(data))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{origin}: {error}") from None
+    for change in changes:
+        _apply(merged, change)
+    try:
+        # JSON mode: lists become tuples, and nothing else is converted.
+        return Recipe.model_validate_json(json.dumps(merged))
+    except pydantic.ValidationError as error:
+        # An unknown key first: it explains what else may be missing.
+        problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
+        raise ValueError(f"{origin}: {_explained(problems[0])}") from None
+
+
+def with_epochs(source: str | Path, changes: Sequence[str], epochs: int) -> Recipe:
+    """Read a recipe to be run for another number of epochs, with a warm-up that leaves at least one of them."""
+    changes = [*changes, f"schedule.epochs={epochs}"]
+    recipe = read_recipe(source, changes)
+    if recipe.schedule.warmup_epochs < epochs:
+        return recipe
+    return read_recipe(source, [*changes, f"schedule.warmup_epochs={epochs - 1}"])
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The recipe as YAML, every key in it."""
+    return yaml.safe_dump(json.loads(recipe.model_dump_json()), sort_keys=False, allow_unicode=True, width=100)
+
+
+def differences(old: Recipe, new: Recipe) -> list[str]:
+    """Keys that differ, but for what does not touch the weights."""
+    harmless = {"about", "data.workers", "data.root", "data.validation_batch_size", "run.log_every", "run.trackers"}
+    harmless |= {"run.keep_checkpoints", "run.checkpoint_every", "run.validate_every", "data.download"}
+    a, b = _flat(old), _flat(new)
+    return [key for key in b if a.get(key) != b[key] and not {key, key.split(".")[0]} & harmless]
+
+
+def keys() -> list[str]:
+    """Every key there is, as `section.key`."""
+    return list(_keys(Recipe))
+
+
+def _keys(section: type[Section], prefix: str = "") -> Iterable[str]:
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from _keys(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _flat(recipe: Recipe) -> dict[str, Any]:
+    values = json.loads(recipe.model_dump_json())
+    return {f"{section}.{key}": value for section, content in values.items() for key, value in content.items()}
+
+
+def _path_of(source: str) -> Path:
+    shipped = shipped_recipes()
+    if source in shipped:
+        return shipped[source]
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        return path
+    near = difflib.get_close_matches(source, shipped, 1)
+    hint = f" (did you mean '{near[0]}'?)" if near else ""
+    raise ValueError(f"unknown recipe '{source}'{hint}: there is {', '.join(shipped)}, or give a .yaml file")
+
+
+def _apply(data: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key:
+        raise ValueError(f"'{change}' is no change: write section.key=value, such as optimizer.lr=1e-3")
+    try:
+        value = yaml.load(text, _Loader)
+    except yaml.YAMLError:
+        raise ValueError(f"the value of '{change}' is not readable as YAML") from None
+    *sections, last = key.split(".")
+    if key in Recipe.model_fields:
+        raise ValueError(f"'{key}' is a section: change one of its keys, such as {key}.{_first_key(key)}=…")
+    if not sections:
+        raise ValueError(f"unknown key '{key}'{_nearest(key)}")
+    inner = data
+    for section in sections:
+        inner = inner.setdefault(section, {}) if isinstance(inner, dict) else {}
+        if inner is None or not isinstance(inner, dict):
+            raise ValueError(f"unknown key '{key}'{_nearest(key)}")
+    inner[last] = value
+    # One length excludes the other, so the one just given replaces the recipe's.
+    other = {"schedule.epochs": "updates", "schedule.updates": "epochs"}.get(key)
+    if other and value is not None:
+        inner.pop(other, None)
+
+
+def _explained(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key '{key}'{_nearest(key)}"
+    if problem["type"] == "missing":
+        return f"the key '{key}' is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{key}: {message}"
+    return f"{key} is {json.dumps(problem['input'])}: {message[0].lower()}{message[1:]}"
+
+
+def _first_key(section: str) -> str:
+    return next(key for key in keys() if key.startswith(f"{section}.")).split(".")[1]
+
+
+def _nearest(key: str) -> str:
+    if "." not in key and (section := difflib.get_close_matches(key, Recipe.model_fields, 1, 0.7)):
+        return f": did you mean '{section[0]}'?"
+    known = keys()
+    last = key.split(".")[-1]
+    # The right name in the wrong section is a more likely slip than any spelling.
+    same = [name for name in known if name.split(".")[-1] == last]
+    near = same or difflib.get_close_matches(key, known, 1, 0.5)
+    if not near:
+        near = [name for name in known if difflib.SequenceMatcher(None, name.split(".")[-1], last).ratio() > 0.7]
+    return f": did you mean '{near[0]}'?" if near else f": the sections are {', '.join(Recipe.model_fields)}"
