@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import difflib
 import errno
 import json
 import os
@@ -409,6 +410,11 @@ def train(
         where = _device(device or "cpu")
         result = room.PROGRAMS[recipe](folder, seed=seed or 0, device=where, **options)
     else:
+        known = [*room.shipped_recipes(), *room.PROGRAMS]
+        if recipe not in known and Path(recipe).suffix not in (".yaml", ".yml"):
+            near = difflib.get_close_matches(recipe, known, 1)
+            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            raise UsageError(f"unknown recipe '{recipe}'{hint}: there is {', '.join(known)}, or give a .yaml file")
         with _names_are_usage():
             given = list(changes or ()) + ([f"run.seed={seed}"] if seed is not None else [])
             given += [f"data.root={json.dumps(str(data))}"] if data else []

@@ -1,13 +1,16 @@
 """The command line as people and programs meet it: stdout, stderr, exit status."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 from torch import nn
+from train.tiny import RECIPE
 
 import mlpzoo
 from mlpzoo.cli import run
@@ -114,9 +117,68 @@ def test_predict_mistakes(call, folder):
 
 
 def test_train_mistakes(call, folder):
-    assert_one_line_error(call("train", "imagenet"), 2, "unknown recipe 'imagenet': there is digits")
+    assert_one_line_error(call("train", "imagenet"), 2, "unknown recipe 'imagenet': there is cyclemlp_300e, digits")
+    assert_one_line_error(call("train", "digts"), 2, "did you mean 'digits'?")
+    assert_one_line_error(call("train", "digits", "optimizer.lrr=1"), 2, "did you mean 'optimizer.lr'?")
+    assert_one_line_error(call("train", "none.yaml"), 2, "cannot read the recipe none.yaml")
+    assert_one_line_error(call("train", "denoise", "a.b=c"), 2, "denoise takes --out, --seed, --epochs and --device")
+    assert_one_line_error(call("train", "digits", "--device", "tpu"), 1, "training runs on 'cpu' or 'cuda'")
+    assert_one_line_error(call("train", "finetune"), 1, "say where the images are: --data FOLDER")
+    assert_one_line_error(call("train", "finetune", "--data", "nowhere"), 1, "there is no folder nowhere")
     assert_one_line_error(call("train", "digits", "--out", folder / "red.png"), 1, "cannot write to")
-    assert_one_line_error(call("nonsense"), 2, "No such command 'nonsense'")
+    assert_one_line_error(call("validate", folder), 1, "holds no run")
+
+
+def test_train_lists_recipes(call):
+    status, out, _ = call("train")
+    assert status == 0
+    assert all(name in out for name in ("digits", "mixer_b16_i1k", "linear_probe", "denoise"))
+    status, out, _ = call("train", "--json")
+    assert {recipe["name"] for recipe in json.loads(out)} >= {"digits", "vip_300e"}
+
+
+def test_a_dry_run_trains_nothing(call, tmp_path):
+    status, out, err = call("train", "digits", "optimizer.lr=0.125", "--out", tmp_path / "run", "--dry-run")
+    assert (status, err) == (0, "")
+    assert "lr: 0.125" in out
+    assert "1,760, 22 an epoch" in out
+    assert not (tmp_path / "run").exists()
+    status, out, _ = call("train", "digits", "--epochs", 2, "--dry-run", "--json")
+    assert json.loads(out)["updates"] == 44
+
+
+def test_train_and_validate(call, tmp_path):
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text(yaml.safe_dump(RECIPE))
+    out = tmp_path / "run"
+    status, text, err = call("train", recipe, "--out", out, "--seed", 2, "--device", "cpu", "--json")
+    assert status == 0, err
+    result = json.loads(text)
+    assert result["folder"] == str(out)
+    status, text, _ = call("validate", out, "--json", "--device", "cpu")
+    assert json.loads(text)["validation_top1"] == pytest.approx(result["figures"]["validation_top1"], abs=1e-6)
+    status, text, _ = call("validate", out, "--device", "cpu")
+    assert "Validation top-1" in text
+    assert_one_line_error(call("train", recipe, "--out", out), 1, "another recipe: run.seed differ")
+    assert_one_line_error(call("train", recipe, "--out", out, "--seed", 2), 1, "is finished")
+
+
+def test_a_terminated_run_exits_as_a_shell_expects_and_goes_on(tmp_path):
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump({**RECIPE, "schedule": {"updates": 4000}}))
+    command = [sys.executable, "-m", "mlpzoo", "train", tmp_path / "small.yaml", "--out", tmp_path / "run"]
+    command += ["--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as run:
+        assert "epoch" in run.stderr.readline()
+        run.terminate()
+        said = run.communicate(timeout=120)[1].splitlines()
+    assert run.returncode == 143
+    assert "stopped by SIGTERM; saved" in said[-1]
+    assert list((tmp_path / "run/checkpoints").iterdir())
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as run:
+        assert "going on from" in run.stderr.readline()
+        run.kill()
+        run.communicate()
 
 
 def test_compare(call, tmp_path):
