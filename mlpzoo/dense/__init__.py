@@ -1,5 +1,6 @@
 """The networks of the zoo as backbones for detection and segmentation; the detectors are those of other codebases.
 
+Importing it gives timm a name `…_pyramid` for every network without stages whose one map can become four.
 `mlpzoo.dense.mmengine` and `mlpzoo.dense.detectron2` need those packages, and are imported by name alone.
 """
 
@@ -7,7 +8,10 @@ from mlpzoo.dense.backbone import DenseBackbone
 from mlpzoo.dense.detectors import FpnBackbone, build_detector, check_targets, fpn_backbone
 from mlpzoo.dense.layer_decay import layer_decay_groups
 from mlpzoo.dense.simple_pyramid import SimpleFeaturePyramid
+from mlpzoo.dense.timm_names import register_pyramids
 from mlpzoo.dense.window import WindowedFeatures
+
+register_pyramids()
 
 __all__ = [
     "DenseBackbone",
