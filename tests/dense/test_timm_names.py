@@ -78,9 +78,7 @@ def test_a_tag_chooses_the_networks_weights(monkeypatch):
 
 
 def test_refusals():
-    with pytest.raises(
-        ValueError, match="mixer_s16_pyramid gives feature maps alone: pass features_only"
-    ):
+    with pytest.raises(ValueError, match="mixer_s16_pyramid gives feature maps alone: pass features_only"):
         timm.create_model("mixer_s16_pyramid")
     with pytest.raises(ValueError, match="output_stride must be one of 4, 8, 16, 32, got 12"):
         create("mixer", output_stride=12)
