@@ -4,6 +4,8 @@ Importing it gives timm a name `…_pyramid` for every network without stages wh
 `mlpzoo.dense.mmengine` and `mlpzoo.dense.detectron2` need those packages, and are imported by name alone.
 """
 
+from typing import NoReturn
+
 from mlpzoo.dense.backbone import DenseBackbone
 from mlpzoo.dense.detectors import FpnBackbone, build_detector, check_targets, fpn_backbone
 from mlpzoo.dense.layer_decay import layer_decay_groups
@@ -23,3 +25,11 @@ __all__ = [
     "fpn_backbone",
     "layer_decay_groups",
 ]
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise AttributeError(
+        f"mlpzoo.dense has no '{name}'. torchvision: build_detector, fpn_backbone; mmdet and mmseg: import "
+        f"mlpzoo.dense.mmengine; detectron2: import mlpzoo.dense.detectron2; transformers, segmentation-models-pytorch "
+        f"and effdet take the names of timm.list_models() as they are"
+    )
