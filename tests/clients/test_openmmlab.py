@@ -77,16 +77,21 @@ def test_detectors(name, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_segmenter(family):
+@pytest.mark.parametrize("name", ["upernet_r50", "fpn_r50"])
+def test_segmenters(name, family):
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
-    config = base_config(mmseg, "upernet_r50")
+    config = base_config(mmseg, name)
     norm = {"type": "BN", "requires_grad": True}
     config.pretrained = None
     config.backbone, channels = backbone(family)
+    if name == "fpn_r50":
+        config.neck.update(in_channels=channels, out_channels=16)
+        channels = [16] * 4
+    else:
+        config.auxiliary_head.update(in_channels=channels[2], channels=16, num_classes=3, norm_cfg=norm)
     config.decode_head.update(in_channels=channels, channels=16, num_classes=3, norm_cfg=norm)
-    config.auxiliary_head.update(in_channels=channels[2], channels=16, num_classes=3, norm_cfg=norm)
     config.data_preprocessor.size = (128, 160)
     model = build(mmseg, config)
     samples = []
