@@ -6,7 +6,6 @@ backbones that way, and most of their heads want such maps. The names are timm's
 networks, and these are networks with new layers on top.
 """
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,8 @@ from torch import nn
 
 from mlpzoo.dense.backbone import STRIDES, DenseBackbone
 from mlpzoo.models import FAMILIES, ColumnarConfig
+
+__all__ = ["PyramidFeatures", "register_pyramids"]
 
 SUFFIX = "_pyramid"
 
@@ -32,7 +33,9 @@ class PyramidFeatures(DenseBackbone):
         `(batch, in_chans, height, width)` to a list of `(batch, channels, height / stride, width / stride)`.
     """
 
-    def __init__(self, name: str, *, pyramid_channels: int = 256, output_stride: int | None = None, **options: Any):
+    def __init__(
+        self, name: str, *, pyramid_channels: int = 256, output_stride: int | None = None, **options: Any
+    ) -> None:
         super().__init__(name, pyramid_channels=pyramid_channels, output_stride=output_stride, **options)
         built = {index: f"pyramid.levels.{level}" for level, index in enumerate(self.out_indices)}
         described = [
@@ -47,11 +50,9 @@ class PyramidFeatures(DenseBackbone):
         self.pretrained_cfg = self.network.pretrained_cfg
 
 
-def register_pyramids() -> list[str]:
-    """Register a name with timm for every network without stages whose patches are a power of 2 wide; the names."""
-    module = sys.modules[__name__]
-    exported = list(getattr(module, "__all__", ()))
-    names = []
+def register_pyramids() -> None:
+    """Register a name with timm for every network without stages whose patches are a power of 2 wide."""
+    exported = list(__all__)
     for family in FAMILIES.values():
         for name, config in family.variants.items():
             if not isinstance(config, ColumnarConfig):
@@ -60,9 +61,8 @@ def register_pyramids() -> list[str]:
                 entrypoint = _entrypoint(name)
                 assert not timm.is_model(entrypoint.__name__), f"timm already has {entrypoint.__name__}"
                 register_model(entrypoint)
-                names.append(entrypoint.__name__)
-    module.__all__ = exported  # type: ignore[attr-defined]
-    return names
+    # timm adds what it registers, and these are not attributes.
+    __all__[:] = exported
 
 
 def _entrypoint(name: str) -> Callable[..., nn.Module]:
