@@ -31,6 +31,8 @@ class DenseBackbone(nn.Module):
             `WindowedFeatures`, instead of resizing their weights to each image (`dynamic_img_size=True`).
         window_overlap: how much of a window the next one covers again.
         pyramid_channels: channels of the simple feature pyramid.
+        output_stride: pixels for one position of the coarsest map, 4, 8, 16 or 32; maps that would be coarser have it
+            too. Networks with stages have it as an option of their own, or refuse it.
         frozen_stages: how much is not trained: nothing for -1, the embedding for 0, with the first n stages, or
             blocks of a network without stages, for n. The frozen part stays in evaluation mode.
         norm_eval: whether BatchNorms stay in evaluation mode.
@@ -61,6 +63,7 @@ class DenseBackbone(nn.Module):
         window: bool = False,
         window_overlap: float = 0.0,
         pyramid_channels: int = 256,
+        output_stride: int | None = None,
         frozen_stages: int = -1,
         norm_eval: bool = False,
         grad_checkpointing: bool = False,
@@ -74,6 +77,11 @@ class DenseBackbone(nn.Module):
             options.setdefault("dynamic_img_size", not window)
         elif window:
             raise ValueError(f"window=True is for networks bound to one image size, and {name} takes any")
+        if output_stride is not None:
+            if output_stride not in STRIDES:
+                raise ValueError(f"output_stride must be one of {', '.join(map(str, STRIDES))}, got {output_stride}")
+            if has_stages:
+                options["output_stride"] = output_stride
         net: Any = create_model(
             name,
             pretrained,
@@ -95,7 +103,7 @@ class DenseBackbone(nn.Module):
             self.channels, self.strides = tuple(net.feature_info.channels()), tuple(reductions)
         else:
             anchor = next(backbone.parameters())
-            self.strides = tuple(STRIDES[i] for i in self.out_indices)
+            self.strides = tuple(min(STRIDES[i], output_stride or STRIDES[i]) for i in self.out_indices)
             (dim,), (stride,) = net.feature_info.channels(), reductions
             self.pyramid = SimpleFeaturePyramid(
                 dim, stride, pyramid_channels, self.strides, device=anchor.device, dtype=anchor.dtype

@@ -4,11 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from clients.openmmlab import without_compiling
+from clients.openmmlab import build, network_of, torchvision_pools, without_compiling
 from dense.networks import assert_features_are_the_authors, assert_learns, features_case, small
-from torch import nn
-
-import mlpzoo
 
 pytest.importorskip("mmengine", reason="mmengine is not installed: run `make test-clients`")
 pytest.importorskip("mmcv", reason="mmcv-lite is not installed: run `make test-clients`")
@@ -32,26 +29,6 @@ def backbone(family, **options):
     return {"type": "MLPZooBackbone", "name": name, "pyramid_channels": 16, **network, **options}, channels
 
 
-def build(package, config):
-    import importlib
-
-    import mlpzoo.dense.mmengine  # noqa: F401
-
-    importlib.import_module(f"{package.__name__}.utils").register_all_modules()
-    registry = importlib.import_module(f"{package.__name__}.registry").MODELS
-    model = registry.build(config)
-    before = {name: value.clone() for name, value in network_of(model).state_dict().items()}
-    model.init_weights()
-    after = network_of(model).state_dict()
-    assert all(torch.equal(value, after[name]) for name, value in before.items()), "weights that were loaded are gone"
-    return model
-
-
-def network_of(model: nn.Module) -> nn.Module:
-    (network,) = (module for module in model.modules() if isinstance(module, mlpzoo.models.Backbone))
-    return network
-
-
 def detection_config(name, family):
     config = base_config(mmdet, name)
     one_stage = name.startswith("retinanet")
@@ -63,8 +40,8 @@ def detection_config(name, family):
         head.num_classes = 3
     else:
         heads = config.roi_head
+        torchvision_pools(config)
         for extractor in (heads.bbox_roi_extractor, heads.mask_roi_extractor):
-            extractor.roi_layer.use_torchvision = True
             extractor.out_channels = 32
         heads.bbox_head.update(in_channels=32, fc_out_channels=32, num_classes=3)
         heads.mask_head.update(in_channels=32, conv_out_channels=32, num_classes=3)
@@ -100,16 +77,21 @@ def test_detectors(name, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_segmenter(family):
+@pytest.mark.parametrize("name", ["upernet_r50", "fpn_r50"])
+def test_segmenters(name, family):
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
-    config = base_config(mmseg, "upernet_r50")
+    config = base_config(mmseg, name)
     norm = {"type": "BN", "requires_grad": True}
     config.pretrained = None
     config.backbone, channels = backbone(family)
+    if name == "fpn_r50":
+        config.neck.update(in_channels=channels, out_channels=16)
+        channels = [16] * 4
+    else:
+        config.auxiliary_head.update(in_channels=channels[2], channels=16, num_classes=3, norm_cfg=norm)
     config.decode_head.update(in_channels=channels, channels=16, num_classes=3, norm_cfg=norm)
-    config.auxiliary_head.update(in_channels=channels[2], channels=16, num_classes=3, norm_cfg=norm)
     config.data_preprocessor.size = (128, 160)
     model = build(mmseg, config)
     samples = []

@@ -5,6 +5,7 @@ import torch
 from dense.networks import assert_features_are_the_authors, assert_learns, features_case
 
 import mlpzoo
+import mlpzoo.dense
 
 smp = pytest.importorskip(
     "segmentation_models_pytorch", reason="segmentation-models-pytorch is not installed: run `make test-clients`"
@@ -26,18 +27,20 @@ def step(head, size, **options):
     assert_learns(network)
     with torch.no_grad():
         assert model.eval()(x).isfinite().all()
-    return network
+    return model
 
 
+@pytest.mark.parametrize("name", ["cyclemlp_b1", "mixer_s32_pyramid"])
 @pytest.mark.parametrize("head", ["Unet", "FPN", "UPerNet", "PSPNet", "Linknet", "MAnet", "Segformer"])
-def test_pyramid(head):
-    step(head, (64, 96), encoder_name="tu-cyclemlp_b1")
+def test_pyramid(head, name):
+    step(head, (64, 96), encoder_name=f"tu-{name}")
 
 
+@pytest.mark.parametrize("name", ["cyclemlp_b1", "mixer_s32_pyramid"])
 @pytest.mark.parametrize(("head", "stride"), [("DeepLabV3Plus", 16), ("DeepLabV3Plus", 8), ("PAN", 16)])
-def test_output_stride(head, stride):
-    network = step(head, (128, 160), encoder_name="tu-cyclemlp_b1", encoder_output_stride=stride)
-    assert [info["reduction"] for info in network.feature_info][-1] == stride
+def test_output_stride(head, stride, name):
+    model = step(head, (128, 160), encoder_name=f"tu-{name}", encoder_output_stride=stride)
+    assert model.encoder.model.feature_info.reduction()[-1] == stride
 
 
 def test_columnar():

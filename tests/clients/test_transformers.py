@@ -3,16 +3,18 @@
 import copy
 
 import pytest
+import timm
 import torch
 from dense.networks import assert_features_are_the_authors, assert_learns, features_case
 
 import mlpzoo
+import mlpzoo.dense
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: run `make test-clients`")
 pytestmark = pytest.mark.filterwarnings("default")
 
 SIZE = 224
-NETWORKS = ["cyclemlp_b1", "mixer_s32"]
+CHANNELS = {"cyclemlp_b1": [64, 128, 320, 512], "mixer_s32": [512] * 4, "mixer_s32_pyramid": [256] * 4}
 OBJECTS = [
     {"class_labels": torch.tensor([1, 2]), "boxes": torch.tensor([[0.5, 0.5, 0.3, 0.4], [0.3, 0.3, 0.2, 0.2]])},
     {"class_labels": torch.zeros(0, dtype=torch.int64), "boxes": torch.zeros(0, 4)},
@@ -31,7 +33,9 @@ SMALL = {
 
 
 def backbone(name, levels):
-    indices = (0, 1, 2, 3)[-levels:] if name.startswith("cyclemlp") else tuple(range(7, 7 - levels, -1))[::-1]
+    """The last maps: of the 4 of a pyramid, or of the 8 blocks of a network without stages."""
+    maps = 8 if name == "mixer_s32" else 4
+    indices = tuple(range(maps - levels, maps))
     return transformers.TimmBackboneConfig(backbone=name, out_indices=indices, features_only=True)
 
 
@@ -49,7 +53,7 @@ def deformable_detr(name):
 def rt_detr(name):
     config = transformers.RTDetrConfig(
         backbone_config=backbone(name, 3),
-        encoder_in_channels=[128, 320, 512],
+        encoder_in_channels=CHANNELS[name][1:],
         d_model=32,
         encoder_hidden_dim=32,
         encoder_ffn_dim=32,
@@ -70,7 +74,7 @@ def upernet(name):
         backbone_config=backbone(name, 4),
         hidden_size=32,
         auxiliary_channels=32,
-        auxiliary_in_channels=320 if name == "cyclemlp_b1" else 512,
+        auxiliary_in_channels=CHANNELS[name][2],
         num_labels=3,
     )
     return transformers.UperNetForSemanticSegmentation(config), {
@@ -101,13 +105,14 @@ def mask2former(name):
     }
 
 
-# RT-DETR joins three maps, each half as large as the one before: it is for pyramids.
-RUNS = [(build, name) for build in (detr, deformable_detr, upernet, mask2former) for name in NETWORKS]
+RUNS = [(build, name) for build in (detr, deformable_detr, upernet, mask2former) for name in CHANNELS]
+# It joins three maps, each half as large as the one before.
+RUNS += [(rt_detr, "cyclemlp_b1"), (rt_detr, "mixer_s32_pyramid")]
 
 
-@pytest.mark.parametrize(("build", "name"), [*RUNS, (rt_detr, "cyclemlp_b1")], ids=lambda v: getattr(v, "__name__", v))
+@pytest.mark.parametrize(("build", "name"), RUNS, ids=lambda v: getattr(v, "__name__", v))
 def test_step_and_reload(build, name, tmp_path):
-    assert name in mlpzoo.list_models()
+    assert timm.is_model(name)
     torch.manual_seed(0)
     model, labels = build(name)
     x = torch.randn(2, 3, SIZE, SIZE)
@@ -117,6 +122,8 @@ def test_step_and_reload(build, name, tmp_path):
     networks = [module for module in model.modules() if isinstance(module, mlpzoo.models.Backbone)]
     assert len(networks) == 1
     assert_learns(networks[0])
+    for pyramid in (module for module in model.modules() if isinstance(module, mlpzoo.dense.DenseBackbone)):
+        assert_learns(pyramid)
     model.eval().save_pretrained(tmp_path)
     # Loaded weights lie in the mapped file, at any address, and kernels round by alignment: a copy lies as they did.
     restored = copy.deepcopy(type(model).from_pretrained(tmp_path)).eval()
@@ -140,3 +147,11 @@ def test_features_are_the_authors(tmp_path):
     mlpzoo.load_checkpoint(model._backbone, path)
     with torch.no_grad():
         assert_features_are_the_authors(list(model(x).feature_maps))
+
+
+def test_a_pyramid_takes_images_of_any_size():
+    """transformers hands no image size to timm, and a Mixer is trained at one."""
+    model = transformers.TimmBackbone(backbone("mixer_s32_pyramid", 4)).eval()
+    with torch.no_grad():
+        maps = model(torch.randn(1, 3, 130, 171)).feature_maps
+    assert [tuple(y.shape[2:]) for y in maps] == [(33, 43), (17, 22), (9, 11), (5, 6)]

@@ -257,3 +257,10 @@ def test_missing_clients_are_named(client, monkeypatch):
     monkeypatch.delitem(sys.modules, f"mlpzoo.dense.{client}", raising=False)
     with pytest.raises(ImportError, match=rf"mlpzoo\.dense\.{client}.* which is not installed or does not load"):
         importlib.import_module(f"mlpzoo.dense.{client}")
+
+
+def test_unknown_clients_are_told_which_there_are():
+    with pytest.raises(AttributeError, match="mlpzoo.dense has no 'icevision'. torchvision: build_detector.*mmengine"):
+        getattr(mlpzoo.dense, "icevision")  # noqa: B009
+    with pytest.raises(ImportError, match="cannot import name 'icevision'"):
+        from mlpzoo.dense import icevision  # noqa: F401
