@@ -4,10 +4,14 @@ Shape suffixes: B batch, H × W positions, C channels, K the three branches.
 """
 
 import torch
+import torch.fx
 from einops import rearrange, reduce
 from torch import Tensor
 
 from mlpzoo.ops._triton import reweighted_sum_triton
+
+# A traced graph keeps it as one call: what it asks of a tensor cannot be asked while tracing.
+torch.fx.wrap("reweighted_sum_triton")
 
 
 def mean_of_sum_reference(h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor) -> Tensor:

@@ -4,11 +4,15 @@ Shape suffixes: B batch, T tokens in, S tokens out, C channels.
 """
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
 from mlpzoo.ops._triton import token_linear_triton
+
+# A traced graph keeps it as one call: what it asks of a tensor cannot be asked while tracing.
+torch.fx.wrap("token_linear_triton")
 
 
 def token_linear_reference(x_BTC: Tensor, w_ST: Tensor, b_S: Tensor | None = None, act: str = "none") -> Tensor:

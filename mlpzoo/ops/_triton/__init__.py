@@ -15,14 +15,14 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 @torch.compiler.assume_constant_result
-def require_triton(device: str = "cuda") -> None:
+def require_triton(device: str | None = None) -> None:
     """Import the kernels, or say why they cannot run.
 
     Triton's interpreter, which runs them anywhere and slowly, is switched on by the environment variable
     `TRITON_INTERPRET=1`, which Triton reads when it is first imported.
 
     Args:
-        device: type of the device they should run on.
+        device: type of the device they should run on; None to ask whether there is one.
 
     Raises:
         ValueError: without Triton, or without a CUDA device or the interpreter.
@@ -31,10 +31,11 @@ def require_triton(device: str = "cuda") -> None:
         raise ValueError("impl 'triton' needs the package triton, which is not installed: pip install triton")
     from mlpzoo.ops._triton import _define
 
-    if not _define.INTERPRETED and (device not in ("cuda", "meta") or not torch.cuda.is_available()):
+    runs = torch.cuda.is_available() if device is None else device in ("cuda", "meta")
+    if not runs and not _define.INTERPRETED:
+        found = "" if device is None else f"; got a tensor on '{device}'"
         raise ValueError(
-            f"impl 'triton' needs a CUDA device, or TRITON_INTERPRET=1 in the environment before Python starts; got "
-            f"{'a tensor on ' + repr(device) if torch.cuda.is_available() else 'neither'}"
+            f"impl 'triton' needs a CUDA device, or TRITON_INTERPRET=1 in the environment before Python starts{found}"
         )
     from mlpzoo.ops._triton import operators, reweight  # noqa: F401 - importing them registers the operators
 
@@ -67,6 +68,8 @@ def cycle_fc_triton(
             f"impl 'triton' of cycle_fc mixes all channels: got {x_BHWC.shape[3]} channels and a weight for groups of "
             f"{w_OG.shape[1]}, choose impl 'auto'"
         )
+    if offsets is not None and len(offsets) != x_BHWC.shape[3]:
+        raise ValueError(f"got {len(offsets)} offsets for a map of {x_BHWC.shape[3]} channels: give one a channel")
     x_BHWC, w_OG, b_O = _of_one_dtype(x_BHWC, w_OG, b_O)
     return torch.ops.mlpzoo.cycle_fc(x_BHWC, w_OG, b_O, step, axis, dilation, offsets)
 

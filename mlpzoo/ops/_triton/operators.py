@@ -4,10 +4,12 @@ Shape suffixes: B batch, H × W positions, C channels in, O channels out, T toke
 that `product` knows.
 """
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from mlpzoo.ops._triton._define import operator
 from mlpzoo.ops._triton.product import Shift, product, weight_gradient
@@ -134,7 +136,8 @@ axis_linear.register_autograd(_axis_linear_gradients, setup_context=_remember_ax
 
 def _positions(x_BHWC: Tensor) -> Tensor:
     """A map as (1, 1, Q, S): one row a position."""
-    return x_BHWC.contiguous().view(1, 1, -1, x_BHWC.shape[3])
+    batch, height, width, channels = x_BHWC.shape
+    return x_BHWC.contiguous().view(1, 1, batch * height * width, channels)
 
 
 def _fake_cycle_fc(
@@ -151,7 +154,7 @@ def cycle_fc(
     shift = Shift(x_BHWC.shape, axis, step, dilation, offsets, x_BHWC.device)
     x_11QC = _positions(x_BHWC)
     y_11QO, _ = product(x_11QC, w_OC, b_O, (1, 1, x_11QC.shape[2], w_OC.shape[0]), load_shift=shift)
-    return y_11QO.view(*x_BHWC.shape[:3], -1)
+    return y_11QO.view(*x_BHWC.shape[:3], w_OC.shape[0])
 
 
 def _fake_cycle_fc_input_gradient(
@@ -169,7 +172,7 @@ def cycle_fc_input_gradient(
     g_11QO = _positions(g_BHWO)
     shape = (1, 1, g_11QO.shape[2], w_OC.shape[1])
     y_11QC, _ = product(g_11QO, w_OC, None, shape, transposed=True, store_shift=shift)
-    return y_11QC.view(*g_BHWO.shape[:3], -1)
+    return y_11QC.view(*g_BHWO.shape[:3], w_OC.shape[1])
 
 
 def _fake_cycle_fc_weight_gradient(
@@ -199,3 +202,26 @@ def _cycle_fc_gradients(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
 
 
 cycle_fc.register_autograd(_cycle_fc_gradients, setup_context=_remember_cycle_fc)
+
+
+def _flops(x_shape: Any, w_shape: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    """Every number of the input is multiplied once for each column out."""
+    return 2 * math.prod(x_shape) * int(w_shape[0])
+
+
+def _input_gradient_flops(g_shape: Any, w_shape: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    return 2 * math.prod(g_shape) * int(w_shape[1])
+
+
+def _weight_gradient_flops(g_shape: Any, _: Any, w_shape: Any, *__: Any, out_shape: Any = None, **___: Any) -> int:
+    return 2 * math.prod(g_shape) * int(w_shape[1])
+
+
+_OPS = torch.ops.mlpzoo
+register_flop_formula([_OPS.token_linear, _OPS.axis_linear, _OPS.cycle_fc])(_flops)
+register_flop_formula(
+    [_OPS.token_linear_input_gradient, _OPS.axis_linear_input_gradient, _OPS.cycle_fc_input_gradient]
+)(_input_gradient_flops)
+register_flop_formula(
+    [_OPS.token_linear_weight_gradient, _OPS.axis_linear_weight_gradient, _OPS.cycle_fc_weight_gradient]
+)(_weight_gradient_flops)

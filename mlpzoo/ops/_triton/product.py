@@ -268,11 +268,19 @@ def product(
 
     Returns:
         The output, contiguous, and what the activation is applied to, which has no elements if not kept.
+
+    Raises:
+        ValueError: when weight or bias do not fit the axes. The kernel would read what is not theirs.
     """
-    y = x_ALQS.new_empty(out_shape)
+    N, K = w.shape[::-1] if transposed else w.shape
+    if x_ALQS.shape[1] * x_ALQS.shape[3] != K or (b_N is not None and b_N.shape[0] != N):
+        bias = "" if b_N is None else f" and a bias of {tuple(b_N.shape)}"
+        raise ValueError(
+            f"a weight of {(N, K)}{bias} do not map the {x_ALQS.shape[1] * x_ALQS.shape[3]} numbers that each line has"
+        )
+    y = torch.empty(out_shape, dtype=x_ALQS.dtype, device=x_ALQS.device)
     pre = torch.empty_like(y) if keep else x_ALQS.new_empty(0)
     outer, _, lines, segment = x_ALQS.shape
-    N, K = w.shape[::-1] if transposed else w.shape
     rows = outer * lines
     shift = load_shift or store_shift
     if rows == 0:

@@ -117,7 +117,10 @@ def _fake_sum(h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor, logits: Tensor) ->
 def reweighted_sum(h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor, logits: Tensor) -> Tensor:
     """Add three branches, each channel weighted by a softmax over them."""
     batch, height, width, channels = h_BHWC.shape
-    y_BHWC = h_BHWC.new_empty(h_BHWC.shape)
+    if not h_BHWC.shape == w_BHWC.shape == c_BHWC.shape or logits.shape != (batch, 3 * channels):
+        shapes = ", ".join(str(tuple(x.shape)) for x in (h_BHWC, w_BHWC, c_BHWC, logits))
+        raise ValueError(f"three branches of one shape want (batch, 3 × channels) logits; got {shapes}")
+    y_BHWC = torch.empty_like(h_BHWC, memory_format=torch.contiguous_format)
     positions, blocks = height * width, _blocks(channels)
     if y_BHWC.numel() == 0:
         return y_BHWC
@@ -149,7 +152,7 @@ def reweighted_sum_gradients(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients of every input of `reweighted_sum`."""
     batch, height, width, channels = h_BHWC.shape
-    h, w, c = (h_BHWC.new_empty(h_BHWC.shape) for _ in range(3))
+    h, w, c = (torch.empty_like(h_BHWC, memory_format=torch.contiguous_format) for _ in range(3))
     if h.numel() == 0:
         return h, w, c, torch.zeros_like(logits)
     positions, blocks = height * width, _blocks(channels)
