@@ -7,6 +7,7 @@ import json
 import sys
 
 import torch
+from torch._functorch.aot_autograd import aot_function
 from torch._subclasses.fake_tensor import FakeTensorMode
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
@@ -86,7 +87,7 @@ def trace_everything():
             (lambda *args: operators.cycle_fc(*args, 3, 1, 1, None), (x, w, b)),
             (reweight.reweighted_sum, (x, x, x, logits)),
         ):
-            torch._functorch.aot_autograd.aot_function(call, remember)(*arguments)
+            aot_function(call, remember)(*arguments)
     print(json.dumps(written))
 
 

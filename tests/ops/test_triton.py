@@ -25,6 +25,8 @@ from mlpzoo.ops.token_linear import token_linear_reference
 pytest.importorskip("triton", reason="Triton comes with PyTorch's builds for CUDA alone")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+# What Triton will do by default one day changes no product.
+pytestmark = pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION is unset:UserWarning")
 AXES = pytest.mark.parametrize("axis", [1, 2])
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 
@@ -443,3 +445,72 @@ def test_without_a_device():
     )
     message = "impl 'triton' needs a CUDA device, or TRITON_INTERPRET=1 in the environment before Python starts"
     assert done.stdout.splitlines() == [message, f"{message}; got a tensor on 'cpu'"]
+
+
+REAL = {
+    "cyclemlp_b2, first stage": ((64, 56, 56, 64), (64, 64), lambda x, w, b, impl: cycle_fc(x, w, b, 3, 1, impl=impl)),
+    "cyclemlp_b2, last stage": ((64, 7, 7, 512), (512, 512), lambda x, w, b, impl: cycle_fc(x, w, b, 3, 2, impl=impl)),
+    "vip_s7, height": ((64, 32, 32, 192), (192, 192), lambda x, w, b, impl: axis_linear(x, w, b, 1, impl)),
+    "vip_s7, width": ((64, 16, 16, 384), (384, 384), lambda x, w, b, impl: axis_linear(x, w, b, 2, impl)),
+    "mixer_b16": ((64, 196, 768), (384, 196), lambda x, w, b, impl: token_linear(x, w, b, impl, "gelu_tanh")),
+}
+
+
+@pytest.fixture(params=REAL)
+def real(request):
+    """Inputs in float64; an op as a function of them and of the implementation."""
+    shape, weight, call = REAL[request.param]
+    return draw(shape, weight, (weight[0],)), call
+
+
+@pytest.mark.gpu
+@DTYPES
+def test_real_shapes(real, dtype):
+    inputs, call = real
+    within_budget(lambda *args: call(*args, "triton"), lambda *args: call(*args, "auto"), inputs, dtype)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shape", [(64, 56, 56, 64), (64, 7, 7, 512), (64, 32, 32, 192)], ids=str)
+@DTYPES
+def test_reweighted_sum_at_real_shapes(shape, dtype):
+    generator = torch.Generator().manual_seed(0)
+    branches = [torch.randn(*shape, dtype=torch.float64, generator=generator) for _ in range(3)]
+    logits = torch.randn(shape[0], 3 * shape[3], dtype=torch.float64, generator=generator)
+    within_budget(
+        lambda *inputs: reweighted_sum(*inputs, "triton"), reweighted_sum_reference, [*branches, logits], dtype
+    )
+
+
+@pytest.mark.gpu
+def test_gradients_are_the_same_every_time(real):
+    inputs, call = real
+    inputs = [x.to(DEVICE, torch.bfloat16).requires_grad_() for x in inputs]
+    first, second = (torch.autograd.grad(call(*inputs, "triton").float().square().sum(), inputs) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.gpu
+def test_a_compiled_step(real):
+    inputs, call = real
+    inputs = [x.to(DEVICE, torch.bfloat16).requires_grad_() for x in inputs]
+    torch.compiler.reset()
+    compiled = torch.compile(call, fullgraph=True)
+    y, expected = (run(*inputs, "triton") for run in (compiled, call))
+    torch.testing.assert_close(y, expected, rtol=0.02, atol=0.02)
+    cotangent = torch.randn_like(y)
+    found, wanted = (torch.autograd.grad(value, inputs, cotangent) for value in (y, expected))
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=0.02, atol=0.02 * float(b.abs().max()))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["cyclemlp_b2", "vip_s7", "mixer_b16", "resmlp_s24", "gmlp_s16"])
+def test_networks_at_real_shapes(name):
+    fast = mlpzoo.create_model(name, impl="triton", device=DEVICE).eval()
+    plain = mlpzoo.create_model(name, device=DEVICE).eval()
+    plain.load_state_dict(fast.state_dict())
+    x = torch.randn(8, 3, 224, 224, device=DEVICE)
+    with torch.no_grad():
+        found, expected = fast.forward_features(x), plain.forward_features(x)
+    assert float((found - expected).square().mean().sqrt()) < 1e-4 * float(expected.std())
