@@ -1,6 +1,7 @@
 """The kernels in Triton, behind functions that can be imported without it.
 
-Each checks what it got, then calls an operator of PyTorch, so that compilers and exporters see one node. Kernels have
+They stand together and not each beside its op because three of the four ops share one kernel, in `product.py`. Each
+function checks what it got, then calls an operator of PyTorch, so that compilers and exporters see one node. They have
 first gradients, no gradients of gradients.
 
 Shape suffixes are those of the functions of the same name in `mlpzoo.ops`.

@@ -193,7 +193,7 @@ def weight_gradient_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """One tile (N, K) of gᵀ x, and the sum of g, over every so manieth block of rows."""
+    """One tile (N, K) of gᵀ x, and the sum of g, over the blocks of rows that are this part's: every `parts`-th."""
     tiles_K = tl.cdiv(K, BLOCK_K)
     column_N = tl.program_id(0) // tiles_K * BLOCK_N + tl.arange(0, BLOCK_N)
     column_K = tl.program_id(0) % tiles_K * BLOCK_K + tl.arange(0, BLOCK_K)
@@ -258,7 +258,7 @@ def product(
     Args:
         x_ALQS: contiguous.
         w: weight, `(columns out, columns in)`.
-        b_N: bias, contiguous, or None.
+        b_N: bias, or None.
         out_shape: the output's four axes, of which the first and the third are those of the input.
         transposed: whether the weight is `(columns in, columns out)`.
         load_shift: how the input is shifted before the product.
@@ -285,7 +285,7 @@ def product(
     shift = load_shift or store_shift
     if rows == 0:
         return y, pre
-    w = aligned(w)
+    w, b_N = aligned(w), None if b_N is None else b_N.contiguous()
 
     def grid(meta: dict[str, int]) -> tuple[int, ...]:
         return (triton.cdiv(rows, meta["BLOCK_M"]) * triton.cdiv(N, meta["BLOCK_N"]),)
