@@ -109,7 +109,7 @@ def test_axis_linear(shape, axis, dtype, poisoned_empty):
 
 
 @pytest.mark.parametrize(
-    ("batch", "tokens", "out_tokens", "channels"), [(1, 221, 63, 65), (3, 7, 5, 9), (2, 49, 1, 130), (5, 64, 64, 33)]
+    ("batch", "tokens", "out_tokens", "channels"), [(1, 221, 63, 65), (2, 49, 1, 130), (5, 64, 64, 33)]
 )
 @pytest.mark.parametrize("act", ["none", "gelu", "gelu_tanh"])
 @DTYPES
