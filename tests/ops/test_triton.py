@@ -25,8 +25,12 @@ from mlpzoo.ops.token_linear import token_linear_reference
 pytest.importorskip("triton", reason="Triton comes with PyTorch's builds for CUDA alone")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-# What Triton will do by default one day changes no product.
-pytestmark = pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION is unset:UserWarning")
+pytestmark = [
+    # What Triton will do by default one day changes no product.
+    pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION is unset:UserWarning"),
+    # The interpreter of Triton 3.6 counts by arrays of one element.
+    pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0:DeprecationWarning"),
+]
 AXES = pytest.mark.parametrize("axis", [1, 2])
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 
