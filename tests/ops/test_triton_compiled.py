@@ -29,6 +29,7 @@ def test_compilers_see_what_the_kernels_write():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_every_configuration_compiles_for_hopper(dtype):
     rows = lines(dtype)
