@@ -8,6 +8,10 @@ import torch
 # Otherwise PyTorch gives each warning once a process, and which test meets it depends on their order.
 torch.set_warn_always(True)
 
+if not torch.cuda.is_available():
+    # Kernels run by Triton's interpreter then. Triton reads this when it is first imported, which timm does.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The workers share the cores: threads of their own would only wait for one another.
     torch.set_num_threads(1)

@@ -29,7 +29,8 @@ class CycleMLP(nn.Module):
         sampling: where the Cycle FCs read, see `CycleFC`.
         dilation: what their offsets are multiplied by where `sampling` is `"dilated"`.
         seed: seed of their offsets where `sampling` is `"random"`; the two draw apart.
-        impl: which implementation of `mlpzoo.ops.cycle_fc` runs; if `"reference"`, of every op inside.
+        impl: which implementation of `mlpzoo.ops.cycle_fc` runs; if `"reference"` or `"triton"`, of every
+            op inside that has one.
         device: where the parameters live.
         dtype: their type.
 
@@ -62,7 +63,7 @@ class CycleMLP(nn.Module):
         options: dict[str, Any] = {"dilation": dilation, "sampling": sampling, "impl": impl, **dd}
         self.sfc_h = CycleFC(dim, dim, (1, step_size), seed=2 * seed, **options)
         self.sfc_w = CycleFC(dim, dim, (step_size, 1), seed=2 * seed + 1, **options)
-        self.reweight = SplitReweight(dim, impl=rest(impl), **dd)
+        self.reweight = SplitReweight(dim, impl=impl if impl == "triton" else rest(impl), **dd)
         self.proj = Linear(dim, dim, impl=rest(impl), **dd)
         self.proj_drop = nn.Dropout(proj_drop)
 

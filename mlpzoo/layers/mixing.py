@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from mlpzoo.layers.activation import create_activation
+from mlpzoo.layers.activation import create_activation, gelu_form
 from mlpzoo.layers.grid_bound import GridBound
 from mlpzoo.layers.mlp import MlpBlock
 from mlpzoo.ops import resize_input_tokens, resize_output_tokens, token_linear
@@ -59,9 +59,9 @@ class TokenLinear(nn.Module):
         if self.bias is not None:
             nn.init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, x_BTC: Tensor) -> Tensor:
-        """`(batch, in_tokens, channels)` to `(batch, out_tokens, channels)`."""
-        return token_linear(x_BTC, self.weight, self.bias, impl=self.impl)
+    def forward(self, x_BTC: Tensor, act: str = "none") -> Tensor:
+        """`(batch, in_tokens, channels)` to `(batch, out_tokens, channels)`, through the activation named."""
+        return token_linear(x_BTC, self.weight, self.bias, impl=self.impl, act=act)
 
     @torch.jit.ignore
     def resized(
@@ -81,6 +81,15 @@ class TokenLinear(nn.Module):
         """What `print(model)` shows."""
         out_tokens, in_tokens = self.weight.shape
         return f"in_tokens={in_tokens}, out_tokens={out_tokens}, bias={self.bias is not None}, impl={self.impl!r}"
+
+
+def activated_tokens(layer: nn.Module, act: nn.Module, x_BTC: Tensor) -> Tensor:
+    """`act(layer(x_BTC))`, in one pass where a kernel does both: a `TokenLinear` by Triton, with a GELU."""
+    if type(layer) is TokenLinear and layer.impl == "triton" and not (layer._forward_hooks or layer._backward_hooks):
+        form = gelu_form(act)
+        if form:
+            return layer(x_BTC, form)
+    return act(layer(x_BTC))
 
 
 class TokenMixing(GridBound):
@@ -119,8 +128,11 @@ class TokenMixing(GridBound):
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """`(batch, num_tokens, channels)` to the same."""
-        x_BSC = self.drop1(self.act(self.fc1(x_BTC)))
-        return self.drop2(self.fc2(x_BSC))
+        if torch.jit.is_scripting():  # noqa: SIM108 - TorchScript would compile both arms of an expression
+            x_BSC = self.act(self.fc1(x_BTC))
+        else:
+            x_BSC = activated_tokens(self.fc1, self.act, x_BTC)
+        return self.drop2(self.fc2(self.drop1(x_BSC)))
 
     @torch.jit.ignore
     def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:

@@ -99,7 +99,8 @@ class WeightedPermuteMLP(nn.Module):
         attn_drop: without effect, as in the authors' code.
         proj_drop: dropout rate after the projection.
         seg_dim: another name for `segment_dim`, which has precedence.
-        impl: which implementation of `mlpzoo.ops.axis_linear` runs; if `"reference"`, of every op inside.
+        impl: which implementation of `mlpzoo.ops.axis_linear` runs; if `"reference"` or `"triton"`, of
+            every op inside that has one.
         device: where the parameters live.
         dtype: their type.
 
@@ -132,7 +133,7 @@ class WeightedPermuteMLP(nn.Module):
         self.mlp_c = Linear(dim, dim, qkv_bias, impl=rest(impl), **dd)
         self.mlp_h = AxisLinear(dim, 1, bias=qkv_bias, impl=impl, **dd)
         self.mlp_w = AxisLinear(dim, 2, bias=qkv_bias, impl=impl, **dd)
-        self.reweight = SplitReweight(dim, impl=rest(impl), **dd)
+        self.reweight = SplitReweight(dim, impl=impl if impl == "triton" else rest(impl), **dd)
         self.proj = Linear(dim, dim, impl=rest(impl), **dd)
         self.proj_drop = nn.Dropout(proj_drop)
 

@@ -146,7 +146,9 @@ class SpatialGatingMlp(nn.Module):
     ) -> None:
         super().__init__()
         self.attn = (
-            TinyAttention(dim, mlp_dim // 2, attn_dim, impl=impl, device=device, dtype=dtype) if attn_dim else None
+            TinyAttention(dim, mlp_dim // 2, attn_dim, impl=rest(impl), device=device, dtype=dtype)
+            if attn_dim
+            else None
         )
         self.fc1 = Linear(dim, mlp_dim, impl=rest(impl), device=device, dtype=dtype)
         self.act = create_activation(act_layer)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from mlpzoo.ops._triton import require_triton
 from mlpzoo.ops.resize import Grid
 
 LayerwisePattern = str | list[tuple[str, tuple[int, ...] | None]]
@@ -26,7 +27,8 @@ class BackboneConfig:
         drop_path_decay: whether the rate ramps up linearly from 0 over the blocks, or is the same in all.
         act_layer: name of the activation, see `mlpzoo.layers.create_activation`.
         norm_eps: epsilon of the LayerNorms.
-        impl: which implementation of its fast ops the network runs, `"auto"` or `"reference"`.
+        impl: which implementation of its fast ops the network runs: `"auto"`, `"reference"`, or `"triton"` for kernels
+            where there are some, which need a CUDA device (or Triton's interpreter, to try them).
     """
 
     num_classes: int = 1000
@@ -46,6 +48,8 @@ class BackboneConfig:
         self._require("in_chans", self.in_chans >= 1, "1 or more")
         for name in ("drop_rate", "proj_drop_rate", "drop_path_rate"):
             self._require(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+        if self.impl == "triton":
+            require_triton()
 
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:

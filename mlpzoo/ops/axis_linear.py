@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from mlpzoo.ops._triton import axis_linear_triton
 from mlpzoo.ops.linear import linear
 
 
@@ -39,19 +40,24 @@ def axis_linear(x_BHWC: Tensor, w_CC: Tensor, b_C: Tensor | None, axis: int, imp
         w_CC: weight, `(channels, channels)`, both sides indexed by position × channel of the segment.
         b_C: bias, `(channels,)`, or None.
         axis: 1 to mix along the height, 2 along the width.
-        impl: `"auto"` (the fastest known here), `"swap"`, `"conv"` or `"reference"`.
+        impl: `"auto"` (the fastest known here), `"swap"`, `"conv"`, `"triton"` for a kernel on a GPU that copies
+            nothing either way, or `"reference"`.
 
     Returns:
         A map of the same shape, contiguous.
 
     Raises:
-        ValueError: for an unknown `impl`.
+        ValueError: for an unknown `impl`, or for `"triton"` where it cannot run.
     """
     # TorchScript cannot compile einops, so a scripted module always runs a fast path.
     if impl == "reference" and not torch.jit.is_scripting():
         return axis_linear_reference(x_BHWC, w_CC, b_C, axis)
-    if impl not in ("auto", "swap", "conv", "reference"):
-        raise ValueError(f"unknown impl '{impl}' of axis_linear: choose 'auto', 'swap', 'conv' or 'reference'")
+    if impl == "triton" and not torch.jit.is_scripting():
+        return axis_linear_triton(x_BHWC, w_CC, b_C, axis)
+    if impl not in ("auto", "swap", "conv", "triton", "reference"):
+        raise ValueError(
+            f"unknown impl '{impl}' of axis_linear: choose 'auto', 'swap', 'conv', 'triton' or 'reference'"
+        )
     length, channels = x_BHWC.shape[axis], x_BHWC.shape[3]
     shape_ALQS = [-1, length, x_BHWC.shape[2] * length if axis == 1 else length, channels // length]
     x_ALQS = x_BHWC.reshape(shape_ALQS)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
+from mlpzoo.ops._triton import cycle_fc_triton
 from mlpzoo.ops.linear import linear
 
 
@@ -105,19 +106,21 @@ def cycle_fc(
         dilation: what the offsets are multiplied by.
         offsets: offsets to use instead of the cycle's, one a channel.
         impl: `"auto"` (the fastest known here), `"conv"` or `"select"` for the shift by convolution or by selection,
-            or `"reference"`.
+            `"triton"` for a kernel that shifts while it loads, on a GPU, or `"reference"`.
 
     Returns:
         `(batch, height, width, channels_out)`.
 
     Raises:
-        ValueError: for an unknown `impl`.
+        ValueError: for an unknown `impl`, or for `"triton"` where it cannot run.
     """
     # TorchScript may lack torchvision's operator where it is loaded, so a scripted module always runs a fast path.
     if impl == "reference" and not torch.jit.is_scripting():
         return cycle_fc_reference(x_BHWC, w_OG, b_O, step, axis, dilation, offsets)
-    if impl not in ("auto", "conv", "select", "reference"):
-        raise ValueError(f"unknown impl '{impl}' of cycle_fc: choose 'auto', 'conv', 'select' or 'reference'")
+    if impl == "triton" and not torch.jit.is_scripting():
+        return cycle_fc_triton(x_BHWC, w_OG, b_O, step, axis, dilation, offsets)
+    if impl not in ("auto", "conv", "select", "triton", "reference"):
+        raise ValueError(f"unknown impl '{impl}' of cycle_fc: choose 'auto', 'conv', 'select', 'triton' or 'reference'")
     offsets_C = channel_offsets(x_BHWC.shape[3], step, dilation, offsets, x_BHWC.device)
     reach = step // 2 * dilation
     # cuDNN would round float32 to TF32, and only float32 has a fast depthwise convolution on every CPU.

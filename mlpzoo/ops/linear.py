@@ -100,9 +100,10 @@ def onednn_runs(x: Tensor, w_OI: Tensor, b_O: Tensor | None) -> bool:
         and x.ndim >= 2
         and x.numel() > 0
         and torch.backends.mkldnn.enabled
-        and onednn_works()
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._are_functorch_transforms_active()
+        # Last, for under the two above its trial would fail.
+        and onednn_works()
     )
 
 

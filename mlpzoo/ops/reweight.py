@@ -4,8 +4,14 @@ Shape suffixes: B batch, H × W positions, C channels, K the three branches.
 """
 
 import torch
+import torch.fx
 from einops import rearrange, reduce
 from torch import Tensor
+
+from mlpzoo.ops._triton import reweighted_sum_triton
+
+# A traced graph keeps it as one call: what it asks of a tensor cannot be asked while tracing.
+torch.fx.wrap("reweighted_sum_triton")
 
 
 def mean_of_sum_reference(h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor) -> Tensor:
@@ -20,7 +26,8 @@ def mean_of_sum(h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor, impl: str = "aut
         h_BHWC: first branch, `(batch, height, width, channels)`.
         w_BHWC: second branch.
         c_BHWC: third branch.
-        impl: `"auto"` (the fastest known here) or `"reference"`.
+        impl: `"auto"` (the fastest known here) or `"reference"`; any other runs as `"auto"`, for the names are those
+            of `reweighted_sum`.
 
     Returns:
         `(batch, channels)`.
@@ -47,19 +54,22 @@ def reweighted_sum(h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor, logits: Tenso
         w_BHWC: second branch.
         c_BHWC: third branch.
         logits: `(batch, 3 × channels)`, a channel's three logits side by side.
-        impl: `"auto"` (the fastest known here) or `"reference"`.
+        impl: `"auto"` (the fastest known here), `"triton"` for a kernel on a GPU that takes one pass for all, or
+            `"reference"`.
 
     Returns:
         `(batch, height, width, channels)`.
 
     Raises:
-        ValueError: for an unknown `impl`.
+        ValueError: for an unknown `impl`, or for `"triton"` where it cannot run.
     """
     # TorchScript cannot compile einops, so a scripted module always runs the fast path.
     if impl == "reference" and not torch.jit.is_scripting():
         return reweighted_sum_reference(h_BHWC, w_BHWC, c_BHWC, logits)
-    if impl not in ("auto", "reference"):
-        raise ValueError(f"unknown impl '{impl}' of reweighted_sum: choose 'auto' or 'reference'")
+    if impl == "triton" and not torch.jit.is_scripting():
+        return reweighted_sum_triton(h_BHWC, w_BHWC, c_BHWC, logits)
+    if impl not in ("auto", "triton", "reference"):
+        raise ValueError(f"unknown impl '{impl}' of reweighted_sum: choose 'auto', 'triton' or 'reference'")
     a_KBC = torch.softmax(logits.unflatten(1, (-1, 3)).permute(2, 0, 1).contiguous(), dim=0)
     a_KBHWC = a_KBC.unsqueeze(2).unsqueeze(3)
     # In place is safe: the gradient of a product needs its factors, not the product.

@@ -36,13 +36,13 @@ def spatial_gate(
         w_TT: weight of the gate, `(tokens, tokens)`.
         b_T: its bias, `(tokens,)`, or None.
         shift_BTG: what is added to the gate, such as the output of an attention, or None.
-        impl: `"auto"` (the fastest known here), `"bmm"`, or `"reference"`.
+        impl: `"auto"` (the fastest known here), `"bmm"`, `"triton"`, or `"reference"`; see `token_linear`.
 
     Returns:
         `(batch, tokens, channels)`, contiguous.
 
     Raises:
-        ValueError: for an unknown `impl`.
+        ValueError: for an unknown `impl`, or for `"triton"` where it cannot run.
     """
     if impl == "reference" and not torch.jit.is_scripting():
         return spatial_gate_reference(u_BTG, v_BTG, w_TT, b_T, shift_BTG)

@@ -131,5 +131,5 @@ def test_gradients_by_finite_differences():
 
 
 def test_unknown_impl():
-    with pytest.raises(ValueError, match="unknown impl 'triton'.*'auto'"):
-        cycle_fc(*inputs((1, 2, 2, 2), 2), 3, 1, impl="triton")
+    with pytest.raises(ValueError, match="unknown impl 'cuda'.*'auto'"):
+        cycle_fc(*inputs((1, 2, 2, 2), 2), 3, 1, impl="cuda")

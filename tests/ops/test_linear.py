@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mlpzoo.layers import MlpBlock
 from mlpzoo.layers.linear import Linear, activated
 from mlpzoo.ops import linear
-from mlpzoo.ops.linear import linear_reference
+from mlpzoo.ops.linear import linear_reference, onednn_works
 
 ACTS = ("none", "gelu", "gelu_tanh")
 SHAPES = [
@@ -131,6 +131,15 @@ def test_chosen_by_work_and_place():
         with torch.backends.mkldnn.flags(enabled=False):
             assert onednn not in names_run(lambda: layer(x))
     assert onednn in names_run(lambda: layer(x).sum().backward())
+
+
+def test_the_first_call_may_be_under_autocast():
+    layer, x = big_layer()
+    onednn_works.cache_clear()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    onednn_works.cache_clear()
+    assert vmap(layer)(x[None]).shape == (1, *layer(x).shape)
 
 
 @DEPRECATED

@@ -47,5 +47,5 @@ def test_gradients_by_finite_differences():
 
 
 def test_unknown_impl():
-    with pytest.raises(ValueError, match="unknown impl 'triton'.*'auto'"):
-        reweighted_sum(*branches(1, 2, 2, 2), logits(1, 2), impl="triton")
+    with pytest.raises(ValueError, match="unknown impl 'cuda'.*'auto'"):
+        reweighted_sum(*branches(1, 2, 2, 2), logits(1, 2), impl="cuda")

@@ -67,5 +67,5 @@ def test_graph_recorded_without_gradients_learns_all_the_same():
 
 
 def test_unknown_impl():
-    with pytest.raises(ValueError, match="unknown impl 'triton'"):
-        spatial_gate(*inputs(1, 2, 2), impl="triton")
+    with pytest.raises(ValueError, match="unknown impl 'cuda'"):
+        spatial_gate(*inputs(1, 2, 2), impl="cuda")

@@ -50,5 +50,5 @@ def test_gradients_by_finite_differences():
 
 
 def test_unknown_impl():
-    with pytest.raises(ValueError, match="unknown impl 'triton'.*'auto'"):
-        token_linear(*inputs(1, 2, 2, 2), impl="triton")
+    with pytest.raises(ValueError, match="unknown impl 'cuda'.*'auto'"):
+        token_linear(*inputs(1, 2, 2, 2), impl="cuda")
