@@ -1,7 +1,9 @@
 """Orders, samples, bad images, and folders that are no data sets."""
 
+import io
 import shutil
 import struct
+import tarfile
 import zlib
 
 import numpy as np
@@ -289,3 +291,44 @@ def small_network():
     network = mlpzoo.create_model("mixer_s16", **tiny_recipe().model.options)
     network.pretrained_cfg = {**network.pretrained_cfg, "mean": (0.5,), "std": (0.25,)}
     return network
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Two archives of 96 digits each."""
+    digits = DigitImages()
+    for shard in range(2):
+        with tarfile.open(tmp_path / f"digits-{shard:04d}.tar", "w") as archive:
+            for i in range(96 * shard, 96 * (shard + 1)):
+                image, label = digits.read(i)
+                content = io.BytesIO()
+                image.save(content, "png")
+                for suffix, data in (("png", content.getvalue()), ("cls", str(label).encode())):
+                    member = tarfile.TarInfo(f"{i:05d}.{suffix}")
+                    member.size = len(data)
+                    archive.addfile(member, io.BytesIO(data))
+    return tmp_path
+
+
+# webdataset leaves its archives to be closed by the collector.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_streams(shards):
+    recipe = tiny_recipe(
+        f"data.root={shards}",
+        "data.dataset=wds/digits",
+        "data.train_split=digits-{0000..0001}.tar|192",
+        "data.validation_split=digits-0001.tar|96",
+        "data.length=192",
+        "data.batch_size=32",
+        "model.num_classes=10",
+    )
+    built = task(recipe)
+    assert built.updates_per_epoch == 6
+    epoch = list(built.batches(0, 0))
+    assert len(epoch) == 6
+    assert all(images.shape == (32, 1, 8, 8) for images, _ in epoch)
+    assert len(list(built.batches(0, 4))) == 2
+    counted = sum(len(labels) for _, labels in built._validation_batches())
+    assert counted == 96
+    with pytest.raises(ValueError, match="the data do not say how many classes"):
+        task(recipe.model_copy(update={"model": recipe.model.model_copy(update={"num_classes": None})}))
