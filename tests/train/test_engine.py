@@ -375,3 +375,12 @@ def test_metrics_survive_a_line_cut_short(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 2}\n{"step": 2, "lo')
     assert read_metrics(tmp_path) == [{"step": 1, "loss": 2}]
     assert read_metrics(tmp_path / "none") == []
+
+
+@pytest.mark.slow
+def test_compiled_networks_train_alike(whole, tmp_path):
+    run(tmp_path, "run.compile=true", "run.ema_decay=0.9")
+    losses = [[record["loss"] for record in read_metrics(folder) if "loss" in record] for folder in (whole, tmp_path)]
+    assert losses[0][0] == pytest.approx(losses[1][0], abs=1e-4)
+    assert all(torch.tensor(losses[1]).isfinite())
+    assert set(final(tmp_path)) == set(final(whole))
