@@ -62,12 +62,24 @@ def new_figure(width: float, height: float, title: str, about: str) -> Figure:
 
 
 def add_axes(
-    figure: Figure, *, left: float, bottom: float, right: float, width: float = 0.0, start: float = 0.0
+    figure: Figure,
+    *,
+    left: float,
+    bottom: float,
+    right: float,
+    top: float = 0.0,
+    width: float = 0.0,
+    start: float = 0.0,
 ) -> Axes:
-    """Axes with these margins in a strip of the figure, all of it by default."""
+    """Axes with these margins below the title, in a strip of the figure or in all of it."""
     whole, height = figure.get_size_inches()
     width = width or whole
-    box = (start + left) / whole, bottom / height, (width - left - right) / whole, (height - bottom - TOP) / height
+    box = (
+        (start + left) / whole,
+        bottom / height,
+        (width - left - right) / whole,
+        (height - bottom - TOP - top) / height,
+    )
     axes = figure.add_axes(box)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("0.6")
@@ -80,9 +92,10 @@ def add_axes(
 
 
 def log_scale(axis: Axis) -> None:
-    """A logarithmic axis with ticks at 1, 2 and 5 times powers of ten, written out."""
+    """A logarithmic axis whose ticks are round numbers, written out; to be set when everything is drawn."""
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 20 * low else (1, 1.5, 2, 3, 4, 5, 7)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_formatter(NullFormatter())
     axis.axes.tick_params(axis=axis.axis_name, which="minor", length=0)

@@ -44,7 +44,6 @@ def draw_accuracy(rows: Rows, about: str) -> Figure | None:
     colours = {family: colour(place) for place, family in enumerate(families)}
     figure = new_figure(9.5, 6.4, "Speed against accuracy", about)
     axes = add_axes(figure, left=0.8, bottom=1.05, right=0.4)
-    log_scale(axes.xaxis)
     labels, label_colours, marks = {}, {}, []
     for name in _names(rows):
         ink, accuracy = colours[info[name].family], info[name].top1
@@ -57,6 +56,7 @@ def draw_accuracy(rows: Rows, about: str) -> Figure | None:
             axes.plot(speed, accuracy, look(contender)[1], color=ink, mfc=face, ms=size, zorder=3 if ours else 2)
         if OURS in speeds:
             labels[name], label_colours[name] = (speeds[OURS], accuracy), ink
+    log_scale(axes.xaxis)
     axes.margins(0.1)
     axes.set_xlabel("images a second" + _at_rate(rows))
     axes.set_ylabel("published ImageNet top-1 accuracy, %")
@@ -103,14 +103,13 @@ def draw_sizes(rows: Rows, about: str) -> Figure:
     step = "training step" if rows[0]["mode"] == "training" else "forward pass"
     names = _names(rows)
     colours = {name: colour(place) for place, name in enumerate(names)}
-    figure = new_figure(12.0, 5.6, f"A {step} at growing image sizes", about)
+    figure = new_figure(12.0, 5.9, f"A {step} at growing image sizes", about)
     panels = {
         "milliseconds an image" + _at_rate(rows): lambda row: 1e3 / row["images_per_s"],
         "peak memory, MB": lambda row: row["peak_mem_mb"],
     }
     for start, (label, value) in zip((0.0, 6.0), panels.items(), strict=True):
-        axes = add_axes(figure, left=0.85, bottom=0.95, right=1.05, width=6.0, start=start)
-        log_scale(axes.yaxis)
+        axes = add_axes(figure, left=0.85, bottom=0.95, right=1.05, top=0.35, width=6.0, start=start)
         ends = {}
         for name in names:
             lines: dict[str, list[tuple[float, float]]] = {}
@@ -119,8 +118,9 @@ def draw_sizes(rows: Rows, about: str) -> Figure:
                     lines.setdefault(row["contender"], []).append((_side(row), value(row)))
             for contender, points in lines.items():
                 _line(axes, contender, sorted(points), colours[name])
-            if lines:
-                ends[name] = max(max(points) for points in lines.values())
+            if OURS in lines:
+                ends[name] = max(lines[OURS])
+        log_scale(axes.yaxis)
         _side_ticks(axes, rows)
         axes.set_title(label, fontsize=10, color=GRAY, loc="left", pad=8)
         label_ends(axes, ends, colours)
@@ -138,15 +138,15 @@ def draw_ops(rows: Rows, about: str) -> Figure | None:
     names = list(dict.fromkeys(row["contender"] for row in rows))
     looks = {name: ("Dsv^P"[place % 5], colour(place), 5) for place, name in enumerate(names)}
     looks["reference"] = ("o", look(OURS)[3], 8)
-    figure = new_figure(10.5, 0.25 * len(calls) + 2.0, f"The ops of {rows[0]['model']}, {mode}", about)
-    axes = add_axes(figure, left=4.9, bottom=0.9, right=0.35)
-    log_scale(axes.xaxis)
+    figure = new_figure(11.0, 0.25 * len(calls) + 2.0, f"The ops of {rows[0]['model']}, {mode}", about)
+    axes = add_axes(figure, left=5.0, bottom=0.9, right=0.35)
     for row in rows:
         place = calls.index((row["op"], row["call"]))
         marker, ink, size = looks[row["contender"]]
         axes.plot([row["ratio_q1"], row["ratio_q3"]], [place] * 2, color=ink, linewidth=3, alpha=0.3)
         axes.plot(row["ratio_median"], place, marker, color=ink, ms=size, alpha=0.9)
     axes.axvline(1, color="0.45", linewidth=1, zorder=1)
+    log_scale(axes.xaxis)
     axes.set_yticks(range(len(calls)), [f"{op}   {call}" for op, call in calls], fontsize=8)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(calls) - 0.4, -0.6)

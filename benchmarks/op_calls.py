@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import itertools
 import sys
 from types import CodeType, FrameType
 from typing import Any
@@ -22,12 +23,13 @@ OPS: dict[str, Op] = {
 
 IMPLS: dict[str, dict[str, tuple[str, ...]]] = {
     "linear": {"cpu": ("onednn",)},
-    "token_linear": {"cpu": ("bmm",), "cuda": ("bmm",)},
-    "spatial_gate": {"cpu": ("bmm",), "cuda": ("bmm",)},
-    "axis_linear": {"cpu": ("swap", "conv"), "cuda": ("swap", "conv")},
-    "cycle_fc": {"cpu": ("conv", "select"), "cuda": ("conv", "select")},
+    "token_linear": {"cpu": ("bmm",), "cuda": ("bmm", "triton")},
+    "spatial_gate": {"cpu": ("bmm",), "cuda": ("bmm", "triton")},
+    "axis_linear": {"cpu": ("swap", "conv"), "cuda": ("swap", "triton")},
+    "cycle_fc": {"cpu": ("conv", "select"), "cuda": ("select", "triton")},
+    "reweighted_sum": {"cuda": ("triton",)},
 }
-"""What an op offers on a device besides `"auto"` and `"reference"`."""
+"""What an op offers on a device besides `"auto"` and `"reference"`; not what rounds float32 there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,11 +51,10 @@ class Call:
     times: int = 1
 
     def __str__(self) -> str:
-        """The arguments in short; `~` marks a tensor whose memory has gaps or another order."""
+        """The arguments in short."""
         parts = []
-        for name, layout in self.tensors.items():
-            shape = "×".join(map(str, layout.shape))
-            parts.append(f"{name.partition('_')[0]} {shape}{'' if layout.dense else '~'}")
+        for shape, names in itertools.groupby(self.tensors, lambda name: str(self.tensors[name])):
+            parts.append(f"{', '.join(name.partition('_')[0] for name in names)} {shape}")
         parameters = inspect.signature(OPS[self.op]).parameters
         for name, value in self.settings.items():
             if value is not None and value != parameters[name].default:

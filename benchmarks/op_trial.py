@@ -19,6 +19,10 @@ class Layout:
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
+    def __str__(self) -> str:
+        """The shape; `~` marks memory with gaps or in another order."""
+        return "×".join(map(str, self.shape)) + ("" if self.dense else "~")
+
     @classmethod
     def of(cls, tensor: Tensor) -> "Layout":
         """A tensor's layout."""

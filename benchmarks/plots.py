@@ -107,9 +107,10 @@ def _steady(group: Sequence[dict[str, Any]]) -> None:
 def _about(rows: Sequence[dict[str, Any]]) -> str:
     """One line that says where and when."""
     row = rows[0]
+    threads = f"{row['threads']} thread{'s' if row['threads'] != '1' else ''}"
     words = [
         row["device"],
-        *([f"{row['threads']} threads"] if _on_cpu(row) else []),
+        *([threads] if _on_cpu(row) else []),
         row["dtype"],
         f"batch {row['batch']}",
     ]

@@ -1,6 +1,7 @@
 """Measurements for people: one table a model."""
 
 import itertools
+import textwrap
 from collections.abc import Callable, Sequence
 
 from benchmarks.models import OURS
@@ -116,10 +117,14 @@ def print_table(rows: Sequence[Row], suite: str, device: str) -> None:
 
 
 def _cells(row: Row, headings: Sequence[str]) -> list[str]:
-    """A row as it is shown; a note takes the place of what was not measured."""
+    """A row as it is shown; the start of a note takes the place of what was not measured."""
     known = [WHAT[heading](row) for heading in headings if heading in WHAT]
     if "note" in row:
-        return [*known, str(row["note"]), *[""] * (len(headings) - len(known) - 1)]
+        return [
+            *known,
+            textwrap.shorten(str(row["note"]), 60, placeholder=" …"),
+            *[""] * (len(headings) - len(known) - 1),
+        ]
     return [*known, *(FOUND[heading](row) for heading in headings if heading in FOUND)]
 
 
