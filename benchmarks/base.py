@@ -31,13 +31,12 @@ class BaseError(ValueError):
 class Base:
     """A commit whose models and ops can be timed.
 
+    Its process starts at once; the first `reply` tells whether there is an mlpzoo that can be imported.
+
     Args:
         name: what its rows are called.
         tree: its checked-out files.
         threads: CPU threads of PyTorch.
-
-    Raises:
-        BaseError: when there is no mlpzoo in it that can be imported.
     """
 
     def __init__(self, name: str, tree: Path, threads: int) -> None:
@@ -52,7 +51,12 @@ class Base:
             cwd=tree,
             start_new_session=True,
         )
-        self.reply()
+
+    def close(self) -> None:
+        """End the process."""
+        # A request it did not live to read cannot be flushed any more.
+        with contextlib.suppress(BrokenPipeError), self.process:
+            self.process.kill()
 
     def ask(self, do: str, **details: Any) -> Any:
         """Have something done by the process and wait for it.
@@ -177,11 +181,11 @@ def open_base(ref: str, threads: int) -> Iterator[Base]:
     try:
         environment.git("-c", "core.hooksPath=/dev/null", "worktree", "add", "--detach", str(folder / "tree"), commit)
         base = Base(f"base {commit[:7]}", folder / "tree", threads)
+        base.reply()
         yield base
     finally:
         if base:
-            base.process.kill()
-            base.process.wait()
+            base.close()
         with contextlib.suppress(subprocess.CalledProcessError):
             environment.git("worktree", "remove", "--force", str(folder / "tree"))
         shutil.rmtree(folder, ignore_errors=True)

@@ -38,6 +38,8 @@ PLACES = (
     (-6, -12, "right"),
 )
 """Where a name may stand beside its point, the best first; in points."""
+TICKS = ((20, (1, 2, 5)), (3, (1, 1.5, 2, 3, 4, 5, 7)), (0, (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)))
+"""From which ratio of its ends a logarithmic axis has ticks at which multiples of powers of ten."""
 TOP = 0.9
 """From the upper edge to below the two lines of the title."""
 
@@ -95,7 +97,7 @@ def log_scale(axis: Axis) -> None:
     """A logarithmic axis whose ticks are round numbers, written out; to be set when everything is drawn."""
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 20 * low else (1, 1.5, 2, 3, 4, 5, 7)))
+    axis.set_major_locator(LogLocator(subs=next(subs for ratio, subs in TICKS if high > ratio * low)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_formatter(NullFormatter())
     axis.axes.tick_params(axis=axis.axis_name, which="minor", length=0)

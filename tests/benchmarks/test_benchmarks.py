@@ -106,6 +106,19 @@ def test_a_run(suite, tmp_path, capsys, tiny):
     assert "images/s" not in table, "absolute speeds of a CPU are not for people"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", ["infer", "train"])
+def test_compiled_contenders_meet_compiled_ones(suite, tmp_path, tiny):
+    out = tmp_path / "results.csv"
+    words = ["--suite", suite, *RUN, "--compile", "--peers", "timm-nchw", "reference", "--out", str(out)]
+    assert cli.main(words) == 0
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    expected = [(name, compiled) for compiled in "01" for name in ("ours", "timm-nchw", "reference")]
+    assert [(row["contender"], row["compiled"]) for row in rows] == expected
+    assert all(row["note"] == "" for row in rows)
+    assert all(float(row["ratio_median"]) > 0 for row in rows if row["contender"] != "ours")
+
+
 def wrong_logits(name, ours, options):
     contender = models.timm_nchw(name, ours, options)
     contender.model.head.bias = torch.nn.Parameter(contender.model.head.bias + 1e-3)
