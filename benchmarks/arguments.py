@@ -40,7 +40,13 @@ def build_parser() -> Parser:
     add("--dtype", nargs="+", choices=DTYPES, help="of weights and images (default: fp32; on cuda fp32 bf16)")
     add("--compile", action="store_true", help="time every contender compiled too")
     add = parser.add_argument_group("against what").add_argument
-    add("--peers", nargs="+", choices=models.PEERS, help="who is timed beside ours (default: all; size: two)")
+    add(
+        "--peers",
+        nargs="+",
+        choices=models.PEERS,
+        metavar="PEER",
+        help=f"who is timed beside ours, of {', '.join(models.PEERS)} (default: all; size: timm-nchw reference)",
+    )
     add("--base", metavar="REF", help="time the same of another commit too: a hash, a branch or a tag")
     add = parser.add_argument_group("of some suites").add_argument
     add("--img-size", type=positive, metavar="PIXELS", help="side of the images (default: each model's own)")
@@ -51,7 +57,13 @@ def build_parser() -> Parser:
         metavar="SIZE",
         help="size: sides in pixels, or HEIGHTxWIDTH (default: 224 320 448 640)",
     )
-    add("--modes", nargs="+", choices=MODES, help="ops and size: what a step is (default: both; size: forward)")
+    add(
+        "--modes",
+        nargs="+",
+        choices=MODES,
+        metavar="MODE",
+        help=f"ops and size: what a step is, of {', '.join(MODES)} (default: both; size: forward)",
+    )
     add("--ops", nargs="+", choices=OPS, metavar="OP", help=f"ops: which, of {', '.join(OPS)} (default: all)")
     add = parser.add_argument_group("how").add_argument
     add("--pairs", type=positive, metavar="N", help="rounds (default: 15; on cuda 30); fewer are a trial")

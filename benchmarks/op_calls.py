@@ -62,7 +62,7 @@ class Call:
         return ", ".join(parts)
 
     def arguments(self, device: str = "cpu") -> Arguments:
-        """Random numbers to call it with, the same each time; weights such that outputs are as large as inputs."""
+        """Random numbers on a device, the same each time; weights such that outputs are as large as inputs."""
         torch.manual_seed(0)
         tensors = {}
         for name, layout in self.tensors.items():

@@ -14,7 +14,7 @@ from benchmarks.instruments import SECONDS
 from benchmarks.measure import CopyProbe, GemmProbe, paired, quartiles, time_in_turn
 from benchmarks.models import OURS
 from benchmarks.op_calls import IMPLS, Call, implementation, record_calls
-from benchmarks.op_trial import OUTPUT, OpTrial
+from benchmarks.op_trial import OUTPUT, Arguments, OpTrial
 from benchmarks.options import DTYPES, WARMUPS, Options, size_text
 from benchmarks.report import Row, columns
 from benchmarks.traffic import Traffic
@@ -47,18 +47,21 @@ def run_ops(options: Options, name: str, base: Base | None) -> Iterator[list[Row
     for batch in options.batches:
         calls = [call for call in record_calls(name, batch, options.img_size) if call.op in options.ops]
         for call in calls:
+            arguments = call.arguments(options.device)
             for dtype, train, compiled in options.configurations():
                 common = {"model": name, "op": call.op, "call": str(call), "calls": call.times, "batch": batch}
                 common |= {"mode": "training" if train else "forward", "compiled": int(compiled), "dtype": dtype}
                 common |= {"img_size": size_text(image[1:]), "pairs": options.pairs}
                 print(f"{name} {call.op} {call} {dtype} {common['mode']}", file=sys.stderr)
                 try:
-                    measured = _measure(options, call, base, DTYPES[dtype], train, compiled)
+                    measured = _measure(options, call, arguments, base, DTYPES[dtype], train, compiled)
                     red += sum(str(row.get("note")).startswith("RED") for row in measured.values())
                     yield [{**common, "contender": key, **row} for key, row in measured.items()]
                 except RedError as error:
                     print(f"RED: {call.op} {call} {dtype} {common['mode']}: {error}", file=sys.stderr)
                     red += 1
+                except torch.OutOfMemoryError:
+                    yield [{**common, "contender": OURS, "note": "skipped: out of memory"}]
                 if compiled:
                     torch.compiler.reset()
     if red:
@@ -66,17 +69,23 @@ def run_ops(options: Options, name: str, base: Base | None) -> Iterator[list[Row
 
 
 def _measure(
-    options: Options, call: Call, base: Base | None, dtype: torch.dtype, train: bool, compiled: bool
+    options: Options,
+    call: Call,
+    arguments: Arguments,
+    base: Base | None,
+    dtype: torch.dtype,
+    train: bool,
+    compiled: bool,
 ) -> dict[str, Row]:
     """Check and time the implementations of a call; a row of each, by contender."""
-    gate = OpGate(call, options.device, dtype, train)
+    gate = OpGate(call.op, arguments, options.device, dtype, train)
     impls = {OURS: "auto", "reference": "reference", **{impl: impl for impl in _others(call.op, options.device)}}
     rows: dict[str, Row] = {}
     trials: Trials = {}
     moved: dict[str, float] = {}
     how = {"device": options.device, "dtype": dtype, "train": train}
     for key, impl in impls.items():
-        trial = OpTrial(implementation(call.op, impl), call.arguments(), **how, compiled=compiled)
+        trial = OpTrial(implementation(call.op, impl), arguments, **how, compiled=compiled)
         rows[key] = {}
         try:
             gate.check(key, trial)
@@ -92,7 +101,7 @@ def _measure(
             moved[key] = traffic.bytes / 1e6
     if base:
         try:
-            trial = base.op(call.op, call.arguments(), **how, compiled=compiled)
+            trial = base.op(call.op, arguments, **how, compiled=compiled)
             gate.check(base.name, trial)
             trials[base.name] = trial
         except (BaseError, RedError) as error:
@@ -142,7 +151,8 @@ class OpGate:
     the same dtype, three times for gradients.
 
     Args:
-        call: the call.
+        op: name of the op.
+        arguments: what it is called with.
         device: where it runs.
         dtype: to be timed.
         train: whether gradients are checked too.
@@ -151,12 +161,12 @@ class OpGate:
         RedError: where the reference does not run.
     """
 
-    def __init__(self, call: Call, device: str, dtype: torch.dtype, train: bool) -> None:
-        plain = implementation(call.op, "reference")
+    def __init__(self, op: str, arguments: Arguments, device: str, dtype: torch.dtype, train: bool) -> None:
+        plain = implementation(op, "reference")
         how = {"device": device, "train": train}
-        self.truth = OpTrial(plain, call.arguments(), **how, dtype=torch.float64).values()
+        self.truth = OpTrial(plain, arguments, **how, dtype=torch.float64).values()
         try:
-            found = OpTrial(plain, call.arguments(), **how, dtype=dtype).values()
+            found = OpTrial(plain, arguments, **how, dtype=dtype).values()
         except RuntimeError as error:
             if "not implemented for" not in str(error):
                 raise

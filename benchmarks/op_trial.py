@@ -46,7 +46,7 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """What an op is called with, in float64 on the CPU.
+    """What an op is called with, in float64.
 
     Attributes:
         tensors: by name, the numbers from first to last, gaps included, and how they are laid out.

@@ -181,7 +181,7 @@ def test_a_wrong_gradient_is_red():
     def wrong_gradient(**arguments):
         return implementation("linear", "auto")(**{**arguments, "w_OI": Scaled.apply(arguments["w_OI"])})
 
-    gate = OpGate(PRODUCT, "cpu", torch.float32, train=True)
+    gate = OpGate("linear", PRODUCT.arguments(), "cpu", torch.float32, train=True)
     how = {"device": "cpu", "dtype": torch.float32, "train": True}
     gate.check("right", OpTrial(scale_gradient, PRODUCT.arguments(), **how))
     with pytest.raises(RedError, match="wrong is not exact enough: its gradient of w_OI"):
@@ -210,7 +210,7 @@ def test_a_dtype_that_the_reference_lacks_is_red():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(op_suite, "implementation", lacking)
         with pytest.raises(RedError, match="the reference does not run in this dtype"):
-            OpGate(PRODUCT, "cpu", torch.bfloat16, train=False)
+            OpGate("linear", PRODUCT.arguments(), "cpu", torch.bfloat16, train=False)
 
 
 def test_short_calls_are_repeated_and_divided(monkeypatch, tmp_path, tiny):
@@ -228,3 +228,14 @@ def test_short_calls_are_repeated_and_divided(monkeypatch, tmp_path, tiny):
     row = next(csv.DictReader(out.read_text().splitlines()))
     assert max(counted) > 1
     assert float(row["ms_median"]) < 1e3 * 1e-2
+
+
+def test_memory_too_small_is_a_note(monkeypatch, tmp_path, tiny):
+    def full(*_):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(op_suite, "_measure", full)
+    out = tmp_path / "results.csv"
+    assert cli.main([*RUN, "--ops", "linear", "--modes", "forward", "--out", str(out)]) == 0
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [(row["contender"], row["note"]) for row in rows] == [("ours", "skipped: out of memory")] * 2
