@@ -198,21 +198,6 @@ def test_an_implementation_that_cannot_run_here_is_a_note(tmp_path, tiny):
     assert all(row["ms_median"] == "" for row in rows)
 
 
-def test_a_dtype_that_the_reference_lacks_is_red():
-    def lacking(op, impl):
-        def run(**arguments):
-            if arguments["x"].dtype == torch.bfloat16:
-                raise RuntimeError("\"im2col\" not implemented for 'BFloat16'")
-            return implementation(op, impl)(**arguments)
-
-        return run
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(op_suite, "implementation", lacking)
-        with pytest.raises(RedError, match="the reference does not run in this dtype"):
-            OpGate("linear", PRODUCT.arguments(), "cpu", torch.bfloat16, train=False)
-
-
 def test_short_calls_are_repeated_and_divided(monkeypatch, tmp_path, tiny):
     monkeypatch.setattr(op_suite, "LEAST_SECONDS", {"cpu": 1e-2})
     counted = []
