@@ -30,12 +30,9 @@ CONTENDERS: dict[str, tuple[str, str, Any, str]] = {
 
 Point = tuple[float, float]
 PLACES = (
-    (0, 12, "center"),
-    (0, -12, "center"),
-    (10, 0, "left"),
-    (-10, 0, "right"),
-    (6, 12, "left"),
-    (-6, -12, "right"),
+    *((0, 12, "center"), (0, -12, "center"), (10, 0, "left"), (-10, 0, "right")),
+    *((6, 12, "left"), (-6, 12, "right"), (6, -12, "left"), (-6, -12, "right")),
+    *((0, 23, "center"), (0, -23, "center"), (20, 12, "left"), (-20, -12, "right")),
 )
 """Where a name may stand beside its point, the best first; in points."""
 TICKS = ((20, (1, 2, 5)), (3, (1, 1.5, 2, 3, 4, 5, 7)), (0, (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)))
@@ -137,7 +134,8 @@ def label_points(axes: Axes, points: Mapping[str, Point], colours: Mapping[str, 
             options = {"textcoords": "offset points", "ha": side, "va": "center", "fontsize": 9, "color": colours[name]}
             text = axes.annotate(name, point, (x, y), **options)
             box = text.get_window_extent(renderer)
-            covered = sum(box.overlaps(other) for other in names) + sum(box.padded(4).contains(*mark) for mark in taken)
+            covered = sum(box.padded(4).contains(*mark) for mark in taken)
+            covered += 3 * sum(box.overlaps(other) for other in names)
             tried.append((covered, len(tried), text, box))
         best = min(tried)
         names.append(best[3])

@@ -42,7 +42,8 @@ def draw_accuracy(rows: Rows, about: str) -> Figure | None:
         return None
     families = dict.fromkeys(info[row["model"]].family for row in rows)
     colours = {family: colour(place) for place, family in enumerate(families)}
-    figure = new_figure(9.5, 6.4, "Speed against accuracy", about)
+    width, height = (9.5, 6.4) if len(_names(rows)) <= 10 else (12.0, 9.0)
+    figure = new_figure(width, height, "Speed against accuracy", about)
     axes = add_axes(figure, left=0.8, bottom=1.05, right=0.4)
     labels, label_colours, marks = {}, {}, []
     for name in _names(rows):
@@ -133,23 +134,33 @@ def draw_ops(rows: Rows, about: str) -> Figure | None:
     rows = [row for row in rows if row["ratio_median"] is not None]
     if not rows:
         return None
-    calls = list(dict.fromkeys((row["op"], row["call"]) for row in rows))
+    calls: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        calls.setdefault(f"{row['op']}   {row['call']}", []).append(row)
     mode = "forward and backward" if rows[0]["mode"] == "training" else "forward"
     names = list(dict.fromkeys(row["contender"] for row in rows))
     looks = {name: ("Dsv^P"[place % 5], colour(place), 5) for place, name in enumerate(names)}
-    looks["reference"] = ("o", look(OURS)[3], 8)
-    figure = new_figure(11.0, 0.25 * len(calls) + 2.0, f"The ops of {rows[0]['model']}, {mode}", about)
+    looks["reference"] = ("o", look(OURS)[3], 7)
+    apart, gap = 0.13, 0.15
+    height = apart * len(rows) + gap * len(calls)
+    figure = new_figure(11.0, height + 1.9, f"The ops of {rows[0]['model']}, {mode}", about)
     axes = add_axes(figure, left=5.0, bottom=0.9, right=0.35)
-    for row in rows:
-        place = calls.index((row["op"], row["call"]))
-        marker, ink, size = looks[row["contender"]]
-        axes.plot([row["ratio_q1"], row["ratio_q3"]], [place] * 2, color=ink, linewidth=3, alpha=0.3)
-        axes.plot(row["ratio_median"], place, marker, color=ink, ms=size, alpha=0.9)
+    place, ticks = 0.0, []
+    for some in calls.values():
+        ticks.append(place + apart * (len(some) - 1) / 2)
+        axes.axhspan(place - apart / 2, place + apart * (len(some) - 0.5), color="0.96", linewidth=0)
+        for row in some:
+            marker, ink, size = looks[row["contender"]]
+            axes.plot([row["ratio_q1"], row["ratio_q3"]], [place] * 2, color=ink, linewidth=3, alpha=0.3)
+            axes.plot(row["ratio_median"], place, marker, color=ink, ms=size, alpha=0.9)
+            place += apart
+        place += gap
     axes.axvline(1, color="0.45", linewidth=1, zorder=1)
     log_scale(axes.xaxis)
-    axes.set_yticks(range(len(calls)), [f"{op}   {call}" for op, call in calls], fontsize=8)
+    axes.grid(visible=False, axis="y")
+    axes.set_yticks(ticks, list(calls), fontsize=8)
     axes.tick_params(axis="y", length=0)
-    axes.set_ylim(len(calls) - 0.4, -0.6)
+    axes.set_ylim(place - gap / 2 - apart / 2, -gap / 2 - apart / 2)
     axes.set_xlabel("time over ours in the same round; right of 1, ours is faster")
     handles = [Line2D([], [], color=looks[name][1], marker=looks[name][0], ls="", label=name) for name in names]
     add_legend(figure, handles)

@@ -123,7 +123,8 @@ def _about(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _file_name(kind: str, row: dict[str, Any]) -> str:
-    words = [kind, *([row["model"]] if kind == "ops" else []), row["device"], f"{row['threads']}-threads", row["dtype"]]
+    words = [kind, *([row["model"]] if kind == "ops" else []), row["device"], row["dtype"]]
+    words += [f"{row['threads']}-threads"] if _on_cpu(row) else []
     words += [f"batch-{row['batch']}", row["mode"] or row["suite"], *(["compiled"] if row["compiled"] == "1" else [])]
     return re.sub("[^a-z0-9_]+", "-", "-".join(words).lower()) + ".png"
 
