@@ -31,8 +31,8 @@ class Gate:
 
     Args:
         contenders: the models, ours and the plain implementation among them.
-        images: two images, `(2, channels, height, width)`.
-        gradient: of their logits, `(2, classes)`.
+        images: two images, `(2, channels, height, width)`, or one where all batches are odd.
+        gradient: of their logits, `(number, classes)`.
         device: where they run.
         train: whether gradients are checked too.
     """
@@ -70,7 +70,7 @@ class Gate:
         return truth
 
     def budgets(self, dtype: torch.dtype) -> dict[str, float]:
-        """The errors allowed in a dtype, from those of our plain implementation, uncompiled, on two images."""
+        """The errors allowed in a dtype, from those of our plain implementation, uncompiled."""
         plain = self.contenders["reference"].trial(device=self.device, dtype=dtype, train=self.train)
         found = self._measured(plain, len(self.images))
         tf32 = self.device == "cuda" and dtype == torch.float32 and torch.backends.cudnn.allow_tf32

@@ -73,7 +73,8 @@ def run_model(
         timed.append(base.name)
     images = torch.randn(max(*options.batches, 2), *image)
     gradient = torch.randn(len(images), contenders[OURS].model.num_classes)
-    gate = Gate(contenders, images[:2], gradient[:2], device=options.device, train=train)
+    few = 2 if any(batch % 2 == 0 for batch in options.batches) else 1
+    gate = Gate(contenders, images[:few], gradient[:few], device=options.device, train=train)
     for dtype in options.dtypes:
         try:
             budgets = gate.budgets(DTYPES[dtype])
