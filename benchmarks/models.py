@@ -144,17 +144,23 @@ def count_flops(name: str, options: Mapping[str, Any], image: tuple[int, int, in
     """Floating-point operations of one image, forward or forward and backward, as PyTorch's counter sees them.
 
     An op the counter does not know counts as nothing, and either implementation may have such ops: the larger of
-    the two counts is taken.
+    the two counts is taken. A backward pass counts as two forward ones, less the gradient of the images that nobody
+    needs; what an implementation computes anew to save memory is not counted.
     """
-    counts = []
-    for impl in ("auto", "reference"):
+
+    def count(impl: str, backward: bool, of_images: bool = False) -> int:
         model = mlpzoo.create_model(name, impl=impl, device="meta", **options)
-        with torch.set_grad_enabled(train), FlopCounterMode(display=False) as counter:
-            logits = model(torch.empty(1, *image, device="meta"))
-            if train:
+        images = torch.empty(1, *image, device="meta", requires_grad=of_images)
+        with torch.set_grad_enabled(backward), FlopCounterMode(display=False) as counter:
+            logits = model(images)
+            if backward:
                 logits.backward(torch.empty_like(logits))
-        counts.append(counter.get_total_flops())
-    return max(counts)
+        return counter.get_total_flops()
+
+    forward = max(count("auto", False), count("reference", False))
+    if not train:
+        return forward
+    return 3 * forward - (count("reference", True, of_images=True) - count("reference", True))
 
 
 def _disturb(model: nn.Module) -> None:

@@ -16,9 +16,14 @@ from benchmarks import models
 from benchmarks.op_trial import Arguments, Layout, Op, OpTrial
 from mlpzoo import ops
 
-OPS: dict[str, Op] = {
-    name: getattr(ops, name) for name in ops.__all__ if "impl" in inspect.signature(getattr(ops, name)).parameters
-}
+
+def _has_a_twin(function: Op) -> bool:
+    """Whether an op is offered in several implementations and takes tensors, not functions of them."""
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.name == "impl" for p in parameters) and not any("Callable" in str(p.annotation) for p in parameters)
+
+
+OPS: dict[str, Op] = {name: getattr(ops, name) for name in ops.__all__ if _has_a_twin(getattr(ops, name))}
 """The ops that have a fast version and a reference twin."""
 
 IMPLS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -41,7 +46,7 @@ class Call:
         tensors: the layout of every tensor, by argument.
         settings: the other arguments, but for `impl`.
         output: shape of what it returned.
-        times: how often a forward pass makes it.
+        times: how often a step makes it.
     """
 
     op: str
@@ -74,15 +79,16 @@ class Call:
     def flops(self, train: bool) -> int:
         """Floating-point operations, as PyTorch's counter sees them; the larger count of two implementations.
 
-        The counter takes an op that it does not know for nothing, and either may have such ops.
+        The counter takes an op that it does not know for nothing, and either may have such ops. A backward pass
+        counts as two forward ones, whatever is computed anew in it.
         """
         counts = []
         for impl in ("auto", "reference"):
-            trial = OpTrial(implementation(self.op, impl), self.arguments("meta"), **META, train=train)
+            trial = OpTrial(implementation(self.op, impl), self.arguments("meta"), **META, train=False)
             with FlopCounterMode(display=False) as counter:
                 trial.once()
             counts.append(counter.get_total_flops())
-        return max(counts)
+        return (3 if train else 1) * max(counts)
 
     def needed_bytes(self, dtype: torch.dtype, train: bool) -> int:
         """Bytes that no implementation can do without.
@@ -107,16 +113,19 @@ def implementation(op: str, impl: str) -> Op:
     return run
 
 
-def record_calls(name: str, batch: int, img_size: models.Size | None) -> list[Call]:
+def record_calls(name: str, batch: int, img_size: models.Size | None, train: bool = False) -> list[Call]:
     """The different calls of ops in a model's forward pass, in order; those that an op makes to another are its own.
+
+    Which ones are made differs between inference and training.
 
     Args:
         name: of the model.
         batch: images in the batch.
         img_size: of the images; the model's own if None.
+        train: whether the pass is one of training.
     """
     options, image = models.model_options(name, img_size)
-    model = mlpzoo.create_model(name, device="meta", **options).eval()
+    model = mlpzoo.create_model(name, device="meta", **options).train(train)
     codes: dict[CodeType, str] = {function.__code__: op for op, function in OPS.items()}
     found: dict[str, Call] = {}
     stack: list[dict[str, Any]] = []
@@ -136,7 +145,7 @@ def record_calls(name: str, batch: int, img_size: models.Size | None) -> list[Ca
                 found[repr(call)] = dataclasses.replace(call, times=times)
 
     images = torch.empty(batch, *image, device="meta")
-    with torch.inference_mode():
+    with torch.inference_mode(not train):
         sys.setprofile(watch)
         try:
             model(images)

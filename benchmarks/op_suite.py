@@ -1,5 +1,6 @@
 """The suite `ops`: every op as a model calls it, beside its reference twin and its other implementations."""
 
+import itertools
 import math
 import sys
 from collections.abc import Iterator
@@ -44,21 +45,22 @@ def run_ops(options: Options, name: str, base: Base | None) -> Iterator[list[Row
     """
     red = 0
     _, image = models.model_options(name, options.img_size)
-    for batch in options.batches:
-        calls = [call for call in record_calls(name, batch, options.img_size) if call.op in options.ops]
+    for batch, mode in itertools.product(options.batches, options.modes):
+        train = mode == "training"
+        calls = [call for call in record_calls(name, batch, options.img_size, train) if call.op in options.ops]
         for call in calls:
             arguments = call.arguments(options.device)
-            for dtype, train, compiled in options.configurations():
+            for dtype, compiled in itertools.product(options.dtypes, (False, True) if options.compile else (False,)):
                 common = {"model": name, "op": call.op, "call": str(call), "calls": call.times, "batch": batch}
-                common |= {"mode": "training" if train else "forward", "compiled": int(compiled), "dtype": dtype}
+                common |= {"mode": mode, "compiled": int(compiled), "dtype": dtype}
                 common |= {"img_size": size_text(image[1:]), "pairs": options.pairs}
-                print(f"{name} {call.op} {call} {dtype} {common['mode']}", file=sys.stderr)
+                print(f"{name} {call.op} {call} {dtype} {mode}", file=sys.stderr)
                 try:
                     measured = _measure(options, call, arguments, base, DTYPES[dtype], train, compiled)
                     red += sum(str(row.get("note")).startswith("RED") for row in measured.values())
                     yield [{**common, "contender": key, **row} for key, row in measured.items()]
                 except RedError as error:
-                    print(f"RED: {call.op} {call} {dtype} {common['mode']}: {error}", file=sys.stderr)
+                    print(f"RED: {call.op} {call} {dtype} {mode}: {error}", file=sys.stderr)
                     red += 1
                 except torch.OutOfMemoryError:
                     yield [{**common, "contender": OURS, "note": "skipped: out of memory"}]

@@ -2,9 +2,7 @@
 
 import argparse
 import dataclasses
-import itertools
 import shlex
-from collections.abc import Iterator
 
 import torch
 
@@ -52,12 +50,6 @@ class Options:
     sizes: tuple[tuple[int, int], ...] | None = None
     modes: tuple[str, ...] | None = None
     ops: tuple[str, ...] | None = None
-
-    def configurations(self) -> Iterator[tuple[str, bool, bool]]:
-        """Every dtype, whether to train, and whether compiled; the modes are those of the option."""
-        for dtype, mode, compiled in itertools.product(self.dtypes, self.modes or (), (False, True)):
-            if self.compile or not compiled:
-                yield dtype, mode == "training", compiled
 
     def command(self) -> str:
         """The command that asks for this run, defaults spelled out; it never holds a path."""

@@ -21,11 +21,12 @@ PRODUCT = Call(
 )
 
 
-def test_calls_of_a_model_are_recorded_with_how_often_they_come(tiny):
-    calls = {f"{call.op} {call}": call.times for call in record_calls("mixer_s16", 2, 64)}
+@pytest.mark.parametrize(("train", "act"), [(False, ", act gelu_tanh"), (True, "")])
+def test_calls_of_a_model_are_recorded_with_how_often_they_come(train, act, tiny):
+    calls = {f"{call.op} {call}": call.times for call in record_calls("mixer_s16", 2, 64, train)}
     assert calls == {
         "token_linear x 2×16×32, w 16×16, b 16": 4,
-        "linear x 2×16×32, w 128×32, b 128, act gelu_tanh": 2,
+        f"linear x 2×16×32, w 128×32, b 128{act}": 2,
         "linear x 2×16×128, w 32×128, b 32": 2,
     }
 
