@@ -71,7 +71,7 @@ class Call:
         torch.manual_seed(0)
         tensors = {}
         for name, layout in self.tensors.items():
-            weight = name.startswith("w_") and len(layout.shape) == 2
+            weight = name.startswith("w") and len(layout.shape) == 2
             flat = torch.randn(layout.extent, dtype=torch.float64, device=device)
             tensors[name] = (flat.mul_(layout.shape[-1] ** -0.5 if weight else 1), layout)
         return Arguments(tensors, self.settings, torch.randn(self.output, dtype=torch.float64, device=device))
