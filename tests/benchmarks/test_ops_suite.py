@@ -42,7 +42,7 @@ def test_gaps_in_memory_are_recorded_and_made_again():
     tensors = {"u_BTG": halves, "v_BTG": halves, "w_TT": Layout((4, 4), (4, 1)), "b_T": Layout((4,), (1,))}
     gate = Call("spatial_gate", tensors, {"shift_BTG": None}, (2, 4, 5))
     assert str(gate) == "u, v 2×4×5~, w 4×4, b 4"
-    assert any("~" in str(call) for call in record_calls("gmlp_ti16", 2, 32) if call.op == "spatial_gate")
+    assert any("~" in str(call) for call in record_calls("vit_ti16", 2, 32) if call.op == "attention")
     trial = OpTrial(
         implementation("spatial_gate", "auto"), gate.arguments(), device="cpu", dtype=torch.float32, train=True
     )
