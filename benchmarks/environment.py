@@ -45,13 +45,32 @@ def cpu_name() -> str:
 def commit() -> str:
     """Short hash of HEAD, with `-dirty` if anything but the results differs from it; `unknown` without git."""
     try:
-        head = _git("rev-parse", "--short", "HEAD")
-        changes = _git("status", "--porcelain", "--", ".", ":!benchmarks/results")
+        head = git("rev-parse", "--short", "HEAD")
+        changes = git("status", "--porcelain", "--", ".", ":!benchmarks/results")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{head}-dirty" if changes else head
 
 
-def _git(*arguments: str) -> str:
+def resolve_commit(ref: str) -> str:
+    """Full hash of a commit, branch or tag of this checkout.
+
+    Raises:
+        ValueError: when there is no such thing, or no checkout.
+    """
+    try:
+        top = git("rev-parse", "--show-toplevel")
+    except (OSError, subprocess.CalledProcessError):
+        top = ""
+    if not top or Path(top).resolve() != ROOT:
+        raise ValueError("--base needs a git checkout of mlpzoo: these files are in none")
+    try:
+        return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    except subprocess.CalledProcessError:
+        raise ValueError(f"--base: git knows no commit '{ref}': give a hash, a branch or a tag") from None
+
+
+def git(*arguments: str) -> str:
+    """What git says to a command in this checkout."""
     done = subprocess.run(["git", "-C", str(ROOT), *arguments], check=True, capture_output=True, text=True)
     return done.stdout.strip()

@@ -11,11 +11,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from benchmarks.models import OURS, Contender
-from benchmarks.trial import Trial
+from benchmarks.models import OURS
+from benchmarks.trial import LOGITS, Contender, Trial, Values
 
-Values = dict[str, Tensor]
-LOGITS = "logits"
 SAME_FUNCTION = 1e-9
 BUDGET = {"logits": 2.0, "gradients": 3.0}
 FLOORS = {torch.float32: 1e-5, torch.bfloat16: 1e-3}
@@ -33,8 +31,8 @@ class Gate:
 
     Args:
         contenders: the models, ours and the plain implementation among them.
-        images: two images, `(2, channels, height, width)`.
-        gradient: of their logits, `(2, classes)`.
+        images: two images, `(2, channels, height, width)`, or one where all batches are odd.
+        gradient: of their logits, `(number, classes)`.
         device: where they run.
         train: whether gradients are checked too.
     """
@@ -58,7 +56,7 @@ class Gate:
         if num_images in self.truths:
             return self.truths[num_images]
         for name, contender in self.contenders.items():
-            trial = Trial(contender, device=self.device, dtype=torch.float64, train=self.train)
+            trial = contender.trial(device=self.device, dtype=torch.float64, train=self.train)
             found = self._run(trial, num_images, num_images)
             if name == OURS:
                 truth = found
@@ -72,8 +70,8 @@ class Gate:
         return truth
 
     def budgets(self, dtype: torch.dtype) -> dict[str, float]:
-        """The errors allowed in a dtype, from those of our plain implementation, uncompiled, on two images."""
-        plain = Trial(self.contenders["reference"], device=self.device, dtype=dtype, train=self.train)
+        """The errors allowed in a dtype, from those of our plain implementation, uncompiled."""
+        plain = self.contenders["reference"].trial(device=self.device, dtype=dtype, train=self.train)
         found = self._measured(plain, len(self.images))
         tf32 = self.device == "cuda" and dtype == torch.float32 and torch.backends.cudnn.allow_tf32
         floor = TF32_FLOOR if tf32 else FLOORS[dtype]
@@ -102,10 +100,7 @@ class Gate:
         trial.feed(
             self.images[:num_images].repeat(copies, 1, 1, 1), self.gradient[:num_images].repeat(copies, 1) / copies
         )
-        values = {LOGITS: trial.step().detach()}
-        values |= {name: value.grad for name, value in trial.module.named_parameters() if value.grad is not None}
-        trial.reset()
-        return values
+        return trial.values()
 
 
 def errors(found: Values, truth: Values, trial: Trial) -> dict[str, float]:

@@ -1,23 +1,21 @@
-"""Timing: contenders and a GEMM probe in turn, and the statistics of their pairs."""
+"""Timing: contenders and probes in turn, and the statistics of their pairs."""
 
 import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 
+from benchmarks.instruments import SECONDS, Runner
 from mlpzoo.ops import linear
 
 
-class Runner(Protocol):
-    """Something to time."""
+@runtime_checkable
+class SelfTimed(Protocol):
+    """Something with a clock of its own, because it runs in another process."""
 
-    def step(self) -> object:
-        """The work on the clock."""
-
-    def reset(self) -> None:
-        """What must happen between two steps, off the clock."""
+    def timed_step(self) -> float:
+        """Do the work and what must happen after it; the seconds that the work alone took."""
 
 
 class Quartiles(NamedTuple):
@@ -38,28 +36,9 @@ def paired(numerators: Sequence[float], denominators: Sequence[float]) -> Quarti
     return quartiles([a / b for a, b in zip(numerators, denominators, strict=True)])
 
 
-def seconds_on_cpu(step: Callable[[], object]) -> float:
-    """Wall-clock time of a call."""
-    start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
-
-
-def seconds_on_cuda(step: Callable[[], object]) -> float:
-    """Time between two CUDA events around a call on an idle device."""
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda.synchronize()
-    start.record()
-    step()
-    end.record()
-    torch.cuda.synchronize()
-    return start.elapsed_time(end) / 1e3
-
-
-SECONDS = {"cpu": seconds_on_cpu, "cuda": seconds_on_cuda}
-
-
-def time_in_turn(runners: Mapping[str, Runner], device: str, warmups: int, pairs: int) -> dict[str, list[float]]:
+def time_in_turn(
+    runners: Mapping[str, Runner | SelfTimed], device: str, warmups: int, pairs: int
+) -> dict[str, list[float]]:
     """Run all of them once a round, in order, for `warmups` rounds off the record and `pairs` on it.
 
     Returns:
@@ -69,8 +48,12 @@ def time_in_turn(runners: Mapping[str, Runner], device: str, warmups: int, pairs
     times: dict[str, list[float]] = {name: [] for name in runners}
     for _ in range(warmups + pairs):
         for name, runner in runners.items():
-            times[name].append(seconds(runner.step))
-            runner.reset()
+            if isinstance(runner, SelfTimed):
+                times[name].append(runner.timed_step())
+            else:
+                runner.prepare()
+                times[name].append(seconds(runner.step))
+                runner.reset()
     return {name: values[warmups:] for name, values in times.items()}
 
 
@@ -84,6 +67,9 @@ class GemmProbe:
         self.flops = 2 * side**3
         self.factors = torch.randn(2, side, side, device=device, dtype=dtype)
 
+    def prepare(self) -> None:
+        """It is too large for its start to matter."""
+
     def step(self) -> object:
         """One product, by the fastest implementation known: on some CPUs `torch.mm` is not."""
         return linear(self.factors[0], self.factors[1])
@@ -92,18 +78,23 @@ class GemmProbe:
         """Nothing is kept between products."""
 
 
-def peak_cuda_memory_mb(runner: Runner, own_bytes: int) -> float:
-    """Most GPU memory a step needs, in 10⁶ bytes: what it allocates, and what the runner holds between steps.
+class CopyProbe:
+    """A copy far larger than the caches: the rate at which this machine moves memory in this minute."""
 
-    Args:
-        runner: what to run.
-        own_bytes: its weights and images. The other contenders hold theirs too, which is not counted.
-    """
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    runner.step()
-    torch.cuda.synchronize()
-    peak = torch.cuda.max_memory_allocated() - before + own_bytes
-    runner.reset()
-    return peak / 1e6
+    MEGABYTES: Mapping[str, int] = {"cpu": 64, "cuda": 1024}
+
+    def __init__(self, device: str) -> None:
+        size = self.MEGABYTES[device] << 20
+        self.source, self.target = (torch.ones(size, dtype=torch.uint8, device=device) for _ in range(2))
+        self.bytes = 2 * size
+        """Read and written."""
+
+    def prepare(self) -> None:
+        """Nothing could stay in a cache."""
+
+    def step(self) -> object:
+        """One copy."""
+        return self.target.copy_(self.source)
+
+    def reset(self) -> None:
+        """Nothing is kept between copies."""

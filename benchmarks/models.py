@@ -7,14 +7,17 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers import get_act_layer
+from timm.layers import get_act_layer, to_2tuple
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import mlpzoo
+from benchmarks.trial import Contender
 from mlpzoo.deploy import fold
 
 OURS = "ours"
+Size = int | tuple[int, int]
+"""Side of a square image, or height and width, in pixels."""
 NO_NOISE = {"drop_rate": 0.0, "proj_drop_rate": 0.0, "drop_path_rate": 0.0}
 """Random drops are off, so that a training step has one right answer."""
 
@@ -53,23 +56,6 @@ TWINS: dict[str, Twin] = {
     "vit_l16": Twin("vit_large_patch16_224", VIT_RENAMES),
 }
 """Models of timm's that compute what ours do. An entry counts once the zoo lists a model of its name."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Contender:
-    """A model that takes part.
-
-    Attributes:
-        model: the network, in float32 on the CPU; its weights may be the very tensors of another contender's.
-        rename: from our parameter names to its own.
-        channels_last: whether its weights and images are laid out channels-last.
-        prepare: what is made of the copy that runs, once it is on its device, in its type and in its mode.
-    """
-
-    model: nn.Module
-    rename: Callable[[str], str] = str
-    channels_last: bool = False
-    prepare: Callable[[nn.Module], nn.Module] = lambda model: model
 
 
 Builder = Callable[[str, nn.Module, Mapping[str, Any]], Contender]
@@ -127,7 +113,7 @@ def peers_of(name: str, wanted: tuple[str, ...], train: bool = False) -> list[st
     ]
 
 
-def model_options(name: str, img_size: int | None) -> tuple[dict[str, Any], tuple[int, int, int]]:
+def model_options(name: str, img_size: Size | None) -> tuple[dict[str, Any], tuple[int, int, int]]:
     """Options for `create_model`, and the shape of an image.
 
     Raises:
@@ -139,7 +125,8 @@ def model_options(name: str, img_size: int | None) -> tuple[dict[str, Any], tupl
         return dict(NO_NOISE), (channels, height, width)
     options = {**NO_NOISE, "img_size": img_size} if hasattr(probe.config, "img_size") else dict(NO_NOISE)
     mlpzoo.create_model(name, device="meta", **options)
-    return options, (channels, img_size, img_size)
+    height, width = to_2tuple(img_size)
+    return options, (channels, height, width)
 
 
 def build(name: str, options: Mapping[str, Any], peers: tuple[str, ...], train: bool = False) -> dict[str, Contender]:
@@ -157,17 +144,23 @@ def count_flops(name: str, options: Mapping[str, Any], image: tuple[int, int, in
     """Floating-point operations of one image, forward or forward and backward, as PyTorch's counter sees them.
 
     An op the counter does not know counts as nothing, and either implementation may have such ops: the larger of
-    the two counts is taken.
+    the two counts is taken. A backward pass counts as two forward ones, less the gradient of the images that nobody
+    needs; what an implementation computes anew to save memory is not counted.
     """
-    counts = []
-    for impl in ("auto", "reference"):
+
+    def count(impl: str, backward: bool, of_images: bool = False) -> int:
         model = mlpzoo.create_model(name, impl=impl, device="meta", **options)
-        with torch.set_grad_enabled(train), FlopCounterMode(display=False) as counter:
-            logits = model(torch.empty(1, *image, device="meta"))
-            if train:
+        images = torch.empty(1, *image, device="meta", requires_grad=of_images)
+        with torch.set_grad_enabled(backward), FlopCounterMode(display=False) as counter:
+            logits = model(images)
+            if backward:
                 logits.backward(torch.empty_like(logits))
-        counts.append(counter.get_total_flops())
-    return max(counts)
+        return counter.get_total_flops()
+
+    forward = max(count("auto", False), count("reference", False))
+    if not train:
+        return forward
+    return 3 * forward - (count("reference", True, of_images=True) - count("reference", True))
 
 
 def _disturb(model: nn.Module) -> None:

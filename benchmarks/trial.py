@@ -1,15 +1,41 @@
-"""A contender ready to run: on its device, in its dtype and layout, with its images."""
+"""A network that takes part, and the same ready to run. Nothing here imports mlpzoo: it runs in other commits too."""
 
 import copy
+import dataclasses
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from benchmarks.models import Contender
+from benchmarks.instruments import peak_cuda_memory_mb
+
+LOGITS = "logits"
+Values = dict[str, Tensor]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A model that takes part.
+
+    Attributes:
+        model: the network, in float32 on the CPU; its weights may be the very tensors of another contender's.
+        rename: from our parameter names to its own.
+        channels_last: whether its weights and images are laid out channels-last.
+        prepare: what is made of the copy that runs, once it is on its device, in its type and in its mode.
+    """
+
+    model: nn.Module
+    rename: Callable[[str], str] = str
+    channels_last: bool = False
+    prepare: Callable[[nn.Module], nn.Module] = lambda model: model
+
+    def trial(self, *, device: str, dtype: torch.dtype, train: bool, compiled: bool = False) -> "Trial":
+        """The network ready to run; see `Trial`."""
+        return Trial(self, device=device, dtype=dtype, train=train, compiled=compiled)
 
 
 class Trial:
-    """One contender in one configuration; a `benchmarks.measure.Runner`.
+    """One contender in one configuration; a `benchmarks.instruments.Runner`.
 
     A step is a forward pass in inference mode or, in training mode, a forward and a backward pass from a fixed
     gradient of the logits: no loss, no optimizer. Gradients are dropped between steps.
@@ -38,6 +64,9 @@ class Trial:
         self.images = images.to(anchor.device, anchor.dtype).contiguous(memory_format=self.layout)
         self.gradient = gradient.to(anchor.device, anchor.dtype)
 
+    def prepare(self) -> None:
+        """Networks start as the contender before left the caches: they are too large for that to matter."""
+
     def step(self) -> Tensor:
         """The work on the clock; the logits."""
         if not self.train:
@@ -51,7 +80,18 @@ class Trial:
         """Drop the gradients, so that the next step writes new ones instead of adding to them."""
         self.module.zero_grad(set_to_none=True)
 
+    def values(self) -> Values:
+        """What a step gives: the logits, and in training the gradient of every parameter, by name."""
+        found = {LOGITS: self.step().detach()}
+        found |= {name: value.grad for name, value in self.module.named_parameters() if value.grad is not None}
+        self.reset()
+        return found
+
     def own_bytes(self) -> int:
         """What it holds between steps."""
         held = [*self.module.parameters(), *self.module.buffers(), self.images, self.gradient]
         return sum(tensor.nbytes for tensor in held)
+
+    def peak_cuda_mb(self) -> float:
+        """Most GPU memory a step needs, its own included, in 10⁶ bytes."""
+        return peak_cuda_memory_mb(self, self.own_bytes())

@@ -75,6 +75,11 @@ def cycle_fc_reference(
     offsets: list[int] | None = None,
 ) -> Tensor:
     """The same map as `cycle_fc`, as the authors run it: a 1×1 deformable convolution whose offsets are whole."""
+    if x_BHWC.dtype == torch.bfloat16:
+        # torchvision has no kernel for it; its autocast rule computes in float32 as well.
+        wide_O = None if b_O is None else b_O.float()
+        y_BHWO = cycle_fc_reference(x_BHWC.float(), w_OG.float(), wide_O, step, axis, dilation, offsets)
+        return y_BHWO.to(torch.bfloat16)
     batch, height, width, channels = x_BHWC.shape
     pairs = torch.zeros(channels, 2, dtype=x_BHWC.dtype, device=x_BHWC.device)
     pairs[:, axis - 1] = channel_offsets(channels, step, dilation, offsets, x_BHWC.device).to(x_BHWC.dtype)

@@ -1,47 +1,22 @@
 import csv
 import dataclasses
 import platform
-import types
 
 import pytest
 import timm
 import torch
-from timm.models.mlp_mixer import MlpMixer
+from hypothesis import given
+from hypothesis import strategies as st
 
 import mlpzoo
 from benchmarks import __main__ as cli
-from benchmarks import environment, measure, models, report
-from benchmarks.gate import LOGITS, errors
-from benchmarks.options import Options
-from benchmarks.suites import SUITES
-from benchmarks.trial import Trial
+from benchmarks import arguments, environment, measure, models, report, table
+from benchmarks.gate import errors
+from benchmarks.options import Options, image_size, size_text
+from benchmarks.trial import LOGITS, Contender, Trial
 
-RUN = ["--models", "mixer_s16", "--img-size", "64", "--batch", "1", "--pairs", "2", "--threads", "1"]
-TINY = {"embed_dim": 32, "depth": 2, "tokens_mlp_dim": 16, "channels_mlp_dim": 128}
-
-
-@pytest.fixture(autouse=True)
-def _same_threads():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def tiny(monkeypatch):
-    """A Mixer of 32 channels and 2 blocks goes by every name, and timm builds the same."""
-
-    def model_options(name, img_size):
-        options, image = full_size(name, img_size)
-        return {**options, **TINY}, image
-
-    def create_model(name, *, depth, tokens_mlp_dim, channels_mlp_dim, **options):
-        return MlpMixer(num_blocks=depth, **options)
-
-    full_size = models.model_options
-    monkeypatch.setattr(models, "model_options", model_options)
-    monkeypatch.setattr(models, "timm", types.SimpleNamespace(create_model=create_model))
-    monkeypatch.setattr(measure.GemmProbe, "SIDES", {"cpu": 128})
+SIZELESS = ["--models", "mixer_s16", "--batch", "1", "--pairs", "2", "--threads", "1"]
+RUN = [*SIZELESS, "--img-size", "64"]
 
 
 def test_ratios_are_taken_pair_by_pair():
@@ -63,6 +38,9 @@ def test_runners_go_in_turn_and_warm_ups_are_not_recorded(monkeypatch):
         def __init__(self, name):
             self.name = name
 
+        def prepare(self):
+            calls.append(f"prepare {self.name}")
+
         def step(self):
             calls.append(self.name)
 
@@ -75,30 +53,40 @@ def test_runners_go_in_turn_and_warm_ups_are_not_recorded(monkeypatch):
 
     monkeypatch.setitem(measure.SECONDS, "cpu", number_of_calls)
     times = measure.time_in_turn({"a": Runner("a"), "g": Runner("g")}, "cpu", warmups=2, pairs=3)
-    assert calls == ["a", "reset a", "g", "reset g"] * 5
-    assert times == {"a": [9.0, 13.0, 17.0], "g": [11.0, 15.0, 19.0]}
+    assert calls == ["prepare a", "a", "reset a", "prepare g", "g", "reset g"] * 5
+    assert times == {"a": [14.0, 20.0, 26.0], "g": [17.0, 23.0, 29.0]}
+
+
+def test_a_runner_with_a_clock_of_its_own_is_believed():
+    class Remote:
+        def timed_step(self):
+            return 42.0
+
+    assert measure.time_in_turn({"base": Remote()}, "cpu", warmups=1, pairs=2) == {"base": [42.0, 42.0]}
 
 
 def test_csv_has_one_header_and_refuses_other_columns(tmp_path):
     path = tmp_path / "new" / "results.csv"
-    report.check_appendable(path)
-    report.append_csv(path, [{"model": "a", "images_per_s": 123.456789, "peak_mem_mb": None}])
-    report.check_appendable(path)
-    report.append_csv(path, [{"model": "b", "note": "skipped: out of memory"}])
+    report.check_appendable(path, "infer")
+    report.append_csv(path, "infer", [{"model": "a", "images_per_s": 123.456789, "peak_mem_mb": None}])
+    report.check_appendable(path, "infer")
+    report.append_csv(path, "infer", [{"model": "b", "note": "skipped: out of memory"}])
     lines = path.read_text().splitlines()
-    assert lines[0] == ",".join(report.COLUMNS)
+    assert lines[0] == ",".join(report.COLUMNS["infer"])
     rows = list(csv.DictReader(lines))
     assert [row["model"] for row in rows] == ["a", "b"]
     assert rows[0]["images_per_s"] == "123.457"
     assert rows[0]["peak_mem_mb"] == ""
     with pytest.raises(ValueError, match="fields not in fieldnames"):
-        report.append_csv(path, [{"speed": 1}])
+        report.append_csv(path, "infer", [{"speed": 1}])
+    with pytest.raises(ValueError, match="other columns"):
+        report.check_appendable(path, "ops")
     path.write_text("model,speed\n")
     with pytest.raises(ValueError, match="other columns"):
-        report.check_appendable(path)
+        report.check_appendable(path, "infer")
 
 
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("suite", ["infer", "train"])
 def test_a_run(suite, tmp_path, capsys, tiny):
     out = tmp_path / "results.csv"
     assert cli.main(["--suite", suite, *RUN, "--out", str(out)]) == 0
@@ -116,6 +104,19 @@ def test_a_run(suite, tmp_path, capsys, tiny):
     table = capsys.readouterr().out
     assert "timm-nhwc" in table
     assert "images/s" not in table, "absolute speeds of a CPU are not for people"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", ["infer", "train"])
+def test_compiled_contenders_meet_compiled_ones(suite, tmp_path, tiny):
+    out = tmp_path / "results.csv"
+    words = ["--suite", suite, *RUN, "--compile", "--peers", "timm-nchw", "reference", "--out", str(out)]
+    assert cli.main(words) == 0
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    expected = [(name, compiled) for compiled in "01" for name in ("ours", "timm-nchw", "reference")]
+    assert [(row["contender"], row["compiled"]) for row in rows] == expected
+    assert all(row["note"] == "" for row in rows)
+    assert all(float(row["ratio_median"]) > 0 for row in rows if row["contender"] != "ours")
 
 
 def wrong_logits(name, ours, options):
@@ -169,11 +170,11 @@ def test_an_inexact_contender_shows_no_speed(monkeypatch, tmp_path, capsys, tiny
     out = tmp_path / "results.csv"
     assert cli.main([*RUN, "--out", str(out)]) == 1
     assert not out.exists()
-    assert "RED: mixer_s16 fp32 eager batch 1: timm-nchw is not exact enough" in capsys.readouterr().err
+    assert "RED: mixer_s16 fp32 eager batch 1 size 64: timm-nchw is not exact enough" in capsys.readouterr().err
 
 
 def test_a_missing_gradient_is_an_infinite_error():
-    contender = models.Contender(model=torch.nn.Linear(2, 2))
+    contender = Contender(model=torch.nn.Linear(2, 2))
     trial = Trial(contender, device="cpu", dtype=torch.float32, train=True)
     logits = {LOGITS: torch.ones(2, 10)}
     assert errors(logits, {**logits, "head.bias": torch.ones(10)}, trial) == {"gradients": float("inf")}
@@ -204,6 +205,13 @@ def test_memory_too_small_for_a_peer_is_a_note(monkeypatch, tmp_path, tiny):
         pytest.param(["--models", "mixer_b16", "--batch", "0"], "'0' is not a whole number of 1 or more", id="batch"),
         pytest.param(["--models", "mixer_b16", "--pairs", "1"], "quartiles need two values", id="pairs"),
         pytest.param(["--models", "mixer_b16", "--suite", "fly"], "invalid choice: 'fly'", id="suite"),
+        pytest.param(["--models", "vip_s7", "--img-size", "96"], "cannot be built for images of 96×96", id="grid"),
+        pytest.param(["--models", "mixer_b16", "--sizes", "64"], "--sizes goes with the suites size, not", id="sizes"),
+        pytest.param(["--models", "mixer_b16", "--ops", "linear"], "--ops goes with the suites ops, not", id="ops"),
+        pytest.param(["--models", "mixer_b16", "--plot", __file__], "--plot: ", id="plot"),
+        pytest.param(
+            ["--models", "mixer_b16", "--suite", "size", "--sizes", "8x8x8"], "write 224, or 800x1344", id="size-text"
+        ),
         pytest.param([], "the following arguments are required: --models", id="nothing"),
     ],
 )
@@ -225,7 +233,7 @@ def test_no_cuda_is_one_line_and_exit_code_2(capsys):
 
 
 def test_dry_run_measures_nothing_and_spells_out_the_defaults(monkeypatch, capsys):
-    monkeypatch.setitem(SUITES, "infer", None)
+    monkeypatch.setattr(models, "build", None)
     assert cli.main(["--models", "mixer_s*", "--dry-run", "--threads", "1"]) == 0
     printed = capsys.readouterr().out
     assert "--suite infer --models mixer_s32 mixer_s16 --device cpu --batch 1 8 --dtype fp32 --pairs 15" in printed
@@ -233,19 +241,31 @@ def test_dry_run_measures_nothing_and_spells_out_the_defaults(monkeypatch, capsy
 
 
 def test_trials_are_kept_only_where_the_user_says(tmp_path):
-    parser = cli.build_parser()
-    trial = cli.resolve(parser.parse_args(RUN))
-    assert cli.output_file(trial, None) is None
-    assert cli.output_file(trial, tmp_path / "a.csv") == tmp_path / "a.csv"
-    assert cli.output_file(dataclasses.replace(trial, pairs=15), None).name == "infer-cpu.csv"
+    trial = arguments.resolve(arguments.build_parser().parse_args(RUN))
+    assert arguments.output_file(trial, None) is None
+    assert arguments.output_file(trial, tmp_path / "a.csv") == tmp_path / "a.csv"
+    assert arguments.output_file(dataclasses.replace(trial, pairs=15), None).name == "infer-cpu.csv"
 
 
-def test_the_recorded_command_asks_for_the_same_run():
-    parser = cli.build_parser()
-    options = cli.resolve(parser.parse_args([*RUN, "--compile", "--dtype", "bf16", "--peers", "reference"]))
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param([*RUN, "--compile", "--dtype", "bf16", "--peers", "reference"], id="infer"),
+        pytest.param(["--suite", "ops", *RUN, "--ops", "linear", "--modes", "training"], id="ops"),
+        pytest.param(["--suite", "size", *SIZELESS, "--sizes", "64", "96x128"], id="size"),
+    ],
+)
+def test_the_recorded_command_asks_for_the_same_run(words):
+    parser = arguments.build_parser()
+    options = arguments.resolve(parser.parse_args(words))
     assert isinstance(options, Options)
-    again = cli.resolve(parser.parse_args(options.command().split()[3:]))
+    again = arguments.resolve(parser.parse_args(options.command().split()[3:]))
     assert again == options
+
+
+@given(height=st.integers(1, 10**6), width=st.integers(1, 10**6))
+def test_sizes_are_read_as_they_are_written(height, width):
+    assert image_size(size_text((height, width))) == (height, width)
 
 
 def test_training_counts_three_times_the_operations_but_for_the_images_gradient():
@@ -276,7 +296,7 @@ def test_a_model_without_a_twin_has_only_its_reference():
 
 def test_environment_names_no_host_and_no_path():
     described = environment.describe("cpu")
-    assert not set(described) - set(report.COLUMNS)
+    assert not set(described) - set(report.RUN)
     for value in map(str, described.values()):
         assert str(environment.ROOT) not in value
         assert not platform.node() or platform.node() not in value
@@ -284,17 +304,18 @@ def test_environment_names_no_host_and_no_path():
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_table_without_rich(device, monkeypatch, capsys):
-    monkeypatch.setattr(report, "Console", None)
+    monkeypatch.setattr(table, "Console", None)
     common = {"model": "mixer_b16", "dtype": "bf16", "compiled": 1, "batch": 64, "gemm_share": 0.5, "tflops": 300.0}
     common |= {"images_per_s": 12345.6, "ms_median": 5.2, "peak_mem_mb": 900.0}
     ratio = {"ratio_median": 1.25, "ratio_q1": 1.2, "ratio_q3": 1.3}
     skipped = {"model": "mixer_b16", "dtype": "bf16", "compiled": 1, "batch": 1024, "contender": "ours"}
-    report.print_table(
+    table.print_table(
         [
             {**common, "contender": "ours"},
             {**common, **ratio, "contender": "reference"},
             {**skipped, "note": "skipped: out of memory"},
         ],
+        "infer",
         device,
     )
     heading, ours, reference, last = capsys.readouterr().out.splitlines()

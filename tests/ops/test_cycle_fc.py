@@ -48,6 +48,12 @@ def test_within_error_budget(shape, out_channels, step, axis, impl, poisoned_emp
     assert_within_budget(*both(step, axis, impl), inputs(shape, out_channels), torch.float32)
 
 
+@AXES
+@IMPLS
+def test_within_error_budget_in_a_dtype_that_deformable_convolutions_lack(axis, impl):
+    assert_within_budget(*both(3, axis, impl), inputs((2, 13, 17, 63), 63), torch.bfloat16)
+
+
 @pytest.mark.parametrize(("shape", "out_channels"), SHAPES)
 @STEPS
 @AXES

@@ -1,0 +1,126 @@
+"""One implementation of an op ready to run. Nothing here imports mlpzoo: it runs in other commits too."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+OUTPUT = "output"
+Op = Callable[..., Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Shape and strides of a tensor."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """The shape; `~` marks memory with gaps or in another order."""
+        return "×".join(map(str, self.shape)) + ("" if self.dense else "~")
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "Layout":
+        """A tensor's layout."""
+        return cls(tuple(tensor.shape), tuple(tensor.stride()))
+
+    @property
+    def extent(self) -> int:
+        """Numbers from the first to the last, gaps included."""
+        return 1 + sum((size - 1) * stride for size, stride in zip(self.shape, self.stride, strict=True))
+
+    @property
+    def elements(self) -> int:
+        """Numbers that differ in place: those along an expanded axis are one."""
+        return math.prod(size for size, stride in zip(self.shape, self.stride, strict=True) if stride)
+
+    @property
+    def dense(self) -> bool:
+        """Whether it is contiguous in memory."""
+        return self.extent == self.elements and list(self.stride) == sorted(self.stride, reverse=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """What an op is called with, in float64.
+
+    Attributes:
+        tensors: by name, the numbers from first to last, gaps included, and how they are laid out.
+        settings: the other arguments, by name.
+        gradient: of the output, in its shape.
+    """
+
+    tensors: dict[str, tuple[Tensor, Layout]]
+    settings: dict[str, Any]
+    gradient: Tensor
+
+
+class OpTrial:
+    """One implementation in one configuration; a `benchmarks.instruments.Runner`.
+
+    A step calls the op in inference mode or, in training mode, calls it and computes the gradients of all its tensors;
+    `repeats` times, for one call may be too short for a clock.
+
+    Args:
+        function: the implementation, which takes the arguments by name.
+        arguments: what it takes.
+        device: where it runs.
+        dtype: of every tensor.
+        train: whether gradients are computed.
+        compiled: whether `torch.compile` is applied.
+    """
+
+    def __init__(
+        self,
+        function: Op,
+        arguments: Arguments,
+        *,
+        device: str,
+        dtype: torch.dtype,
+        train: bool,
+        compiled: bool = False,
+    ) -> None:
+        self.train = train
+        self.repeats = 1
+        self.names = list(arguments.tensors)
+        self.tensors = [
+            flat.to(device, dtype, copy=True).as_strided(layout.shape, layout.stride).requires_grad_(train)
+            for flat, layout in arguments.tensors.values()
+        ]
+        self.gradient = arguments.gradient.to(device, dtype)
+
+        def call(*tensors: Tensor) -> Tensor:
+            return function(**dict(zip(self.names, tensors, strict=True)), **arguments.settings)
+
+        self.call = torch.compile(call, dynamic=False) if compiled else call
+
+    def once(self) -> list[Tensor]:
+        """The output, and in training the gradient of every tensor."""
+        if not self.train:
+            # Not in inference mode: dispatch modes would see composite operations there, and not what they do.
+            with torch.no_grad():
+                return [self.call(*self.tensors)]
+        output = self.call(*self.tensors)
+        return [output, *torch.autograd.grad(output, self.tensors, self.gradient)]
+
+    def prepare(self) -> None:
+        """Call once, so that nobody pays for what the contender before left in the caches."""
+        with torch.inference_mode(not self.train):
+            self.once()
+
+    def step(self) -> None:
+        """The work on the clock."""
+        with torch.inference_mode(not self.train):
+            for _ in range(self.repeats):
+                self.once()
+
+    def reset(self) -> None:
+        """Nothing is kept between steps."""
+
+    def values(self) -> dict[str, Tensor]:
+        """What one call gives, by name."""
+        return dict(zip([OUTPUT, *self.names], (value.detach() for value in self.once()), strict=False))
