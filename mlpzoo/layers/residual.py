@@ -49,7 +49,17 @@ class ResidualBlock(nn.Module):
         # The authors of CycleMLP and ViP call their mixing attention, and so do their checkpoints.
         self.attn = mixing
         self.norm2 = nn.LayerNorm(dim, eps=norm_eps, device=device, dtype=dtype)
-        self.mlp = MlpBlock(dim, mlp_dim, act_layer=act_layer, drop=drop, impl=rest(impl), device=device, dtype=dtype)
+        self.mlp = MlpBlock(
+            dim,
+            mlp_dim,
+            act_layer=act_layer,
+            drop=drop,
+            # The maps of a pyramid's first stages are what runs out of memory at the image sizes of dense prediction.
+            recompute=True,
+            impl=rest(impl),
+            device=device,
+            dtype=dtype,
+        )
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
