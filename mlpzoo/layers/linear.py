@@ -63,7 +63,7 @@ def linear_after(layer: nn.Module, make: Callable[..., Tensor], *inputs: Tensor)
 
     For a `Linear` that nobody has hooks on; others get what they expect.
     """
-    if not is_plain(layer) or has_hooks(layer):
+    if torch.compiler.is_compiling() or not is_plain(layer) or has_hooks(layer):
         return layer(make(*inputs))
     assert isinstance(layer, Linear)
     return linear_of(make, inputs, layer.weight, layer.bias, layer.impl)

@@ -59,7 +59,7 @@ def reweighted_and_projected(
     reweight: nn.Module, proj: nn.Module, h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor
 ) -> Tensor:
     """`proj(reweight(h, w, c))`; the sum is not kept for the backward pass, for which its summands are kept anyhow."""
-    if type(reweight) is not SplitReweight or has_hooks(reweight):
+    if torch.compiler.is_compiling() or type(reweight) is not SplitReweight or has_hooks(reweight):
         return proj(reweight(h_BHWC, w_BHWC, c_BHWC))
     make = functools.partial(reweighted_sum, impl=reweight.impl)
     logits = reweight.logits(h_BHWC, w_BHWC, c_BHWC)
