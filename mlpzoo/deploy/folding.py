@@ -161,7 +161,7 @@ def fold_spatial_gating(block: SpatialGatingMlp) -> nn.Module:
     assert block.fc1.bias is not None
     halves = []
     for weight, bias in zip(block.fc1.weight.chunk(2), block.fc1.bias.chunk(2), strict=True):
-        half = nn.Linear(*weight.shape[::-1], device="meta")
+        half = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
         half.weight, half.bias = rounded(weight.clone(), weight), rounded(bias.clone(), bias)
         halves.append(PackedLinear(half, copy.deepcopy(block.act)))
     first, second = halves
