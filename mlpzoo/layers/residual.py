@@ -22,6 +22,7 @@ class ResidualBlock(nn.Module):
         norm_eps: epsilon of the LayerNorms.
         drop: dropout rate inside the MLP.
         drop_path: stochastic depth rate of both branches.
+        recompute: whether the MLP's hidden layer is computed again in the backward pass, see `MlpBlock`.
         impl: whether the MLP runs `"reference"` implementations; the mixing knows its own.
         device: where the parameters live.
         dtype: their type.
@@ -40,6 +41,7 @@ class ResidualBlock(nn.Module):
         norm_eps: float = 1e-5,
         drop: float = 0.0,
         drop_path: float = 0.0,
+        recompute: bool = False,
         impl: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -54,8 +56,7 @@ class ResidualBlock(nn.Module):
             mlp_dim,
             act_layer=act_layer,
             drop=drop,
-            # The maps of a pyramid's first stages are what runs out of memory at the image sizes of dense prediction.
-            recompute=True,
+            recompute=recompute,
             impl=rest(impl),
             device=device,
             dtype=dtype,

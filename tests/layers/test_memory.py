@@ -30,7 +30,7 @@ def map_of(*shape):
 
 def test_cycle_mlp_block():
     def block(**options):
-        return ResidualBlock(DIM, CycleMLP(DIM, **options), 4 * DIM, **options)
+        return ResidualBlock(DIM, CycleMLP(DIM, **options), 4 * DIM, recompute=True, **options)
 
     x = map_of(BATCH, SIDE, SIDE, DIM)
     # The output of either norm, three branches, and what the second norm is given.
@@ -40,7 +40,8 @@ def test_cycle_mlp_block():
 
 def test_permute_mlp_block():
     x = map_of(BATCH, SIDE, SIDE, DIM)
-    assert kept(ResidualBlock(DIM, WeightedPermuteMLP(DIM, SIDE), 3 * DIM), x) == 6
+    # The same, and the hidden map before the activation.
+    assert kept(ResidualBlock(DIM, WeightedPermuteMLP(DIM, SIDE), 3 * DIM), x) == 6 + 3
 
 
 def test_mixer_block():
