@@ -28,6 +28,7 @@ OPS: dict[str, Op] = {name: getattr(ops, name) for name in ops.__all__ if _has_a
 
 IMPLS: dict[str, dict[str, tuple[str, ...]]] = {
     "linear": {"cpu": ("onednn",)},
+    "mlp": {"cpu": ("onednn",)},
     "token_linear": {"cpu": ("bmm",), "cuda": ("bmm", "triton")},
     "spatial_gate": {"cpu": ("bmm",), "cuda": ("bmm", "triton")},
     "axis_linear": {"cpu": ("swap", "conv"), "cuda": ("swap", "triton")},

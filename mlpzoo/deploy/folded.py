@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlpzoo.deploy.packed import PackedLinear
-from mlpzoo.layers import GridBound, TokenLinear
+from mlpzoo.layers import GridBound, SpatialGatingUnit, TokenLinear
 from mlpzoo.layers.resnet_stem import pad_same
 from mlpzoo.ops import resize_output_tokens
 from mlpzoo.ops.resize import Grid
@@ -95,6 +95,36 @@ class FoldedResMLPBlock(GridBound):
         """Folding what is resized gives the same."""
         yield from self.linear_tokens.resized(old_grid, new_grid, "linear_tokens", inputs=True, outputs=True)
         yield "shift", resize_output_tokens(self.shift.T, old_grid, new_grid).T
+
+
+class FoldedSpatialGatingMlp(nn.Module):
+    """A `SpatialGatingMlp` whose first linear is two, one for either half of the gate's channels, each dense.
+
+    Args:
+        attn: what is added to the gate, or None.
+        first: the half that is gated, and its activation.
+        second: the half the gate is made from, and its activation.
+        gate: the gate.
+        fc2: the linear after it.
+
+    Shape:
+        `(batch, tokens, channels)` to the same.
+    """
+
+    def __init__(
+        self, attn: nn.Module | None, first: nn.Module, second: nn.Module, gate: SpatialGatingUnit, fc2: nn.Module
+    ) -> None:
+        super().__init__()
+        self.attn = attn
+        self.first = first
+        self.second = second
+        self.gate = gate
+        self.fc2 = fc2
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """`(batch, tokens, channels)` to the same."""
+        shift_BTG = self.attn(x_BTC) if self.attn is not None else None
+        return self.fc2(self.gate.gated(self.first(x_BTC), self.second(x_BTC), shift_BTG))
 
 
 class FoldedConvMixerBlock(nn.Module):

@@ -15,7 +15,13 @@ import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from mlpzoo.deploy.folded import ChannelScale, FoldedConvMixerBlock, FoldedResMLPBlock, SamePaddedConv
+from mlpzoo.deploy.folded import (
+    ChannelScale,
+    FoldedConvMixerBlock,
+    FoldedResMLPBlock,
+    FoldedSpatialGatingMlp,
+    SamePaddedConv,
+)
 from mlpzoo.deploy.packed import PackedLinear
 from mlpzoo.layers import (
     Affine,
@@ -25,6 +31,7 @@ from mlpzoo.layers import (
     MlpBlock,
     ResMLPBlock,
     SpatialGatingMlp,
+    SpatialGatingUnit,
     SplitReweight,
     StdConv,
     TokenLinear,
@@ -147,7 +154,21 @@ def fold_linear(linear: nn.Linear) -> nn.Module:
     return PackedLinear(linear)
 
 
-def fold_activation(block: MlpBlock | SpatialGatingMlp | SplitReweight) -> nn.Module:
+def fold_spatial_gating(block: SpatialGatingMlp) -> nn.Module:
+    """Cut the first linear in two: a norm would copy half of what it gives out as one."""
+    if not is_plain(block.fc1) or type(block.gate) is not SpatialGatingUnit:
+        return block
+    assert block.fc1.bias is not None
+    halves = []
+    for weight, bias in zip(block.fc1.weight.chunk(2), block.fc1.bias.chunk(2), strict=True):
+        half = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+        half.weight, half.bias = rounded(weight.clone(), weight), rounded(bias.clone(), bias)
+        halves.append(PackedLinear(half, copy.deepcopy(block.act)))
+    first, second = halves
+    return FoldedSpatialGatingMlp(block.attn, first, second, block.gate, block.fc2)
+
+
+def fold_activation(block: MlpBlock | SplitReweight) -> nn.Module:
     """Apply the activation while the result of the first linear is in registers."""
     if is_plain(block.fc1):
         block.fc1, block.act = PackedLinear(block.fc1, block.act), nn.Identity()
@@ -171,7 +192,7 @@ RULES: Mapping[type[nn.Module], Callable[[Any], nn.Module]] = {
     ConvMixerStem: fold_conv_mixer_stem,
     StdConv: fold_std_conv,
     MlpBlock: fold_activation,
-    SpatialGatingMlp: fold_activation,
+    SpatialGatingMlp: fold_spatial_gating,
     SplitReweight: fold_activation,
     Linear: fold_linear,
     nn.Linear: fold_linear,

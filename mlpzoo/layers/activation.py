@@ -1,7 +1,6 @@
 """Activations by name."""
 
 from timm.layers import get_act_layer
-from timm.layers.activations import GELU, GELUTanh
 from torch import nn
 
 KNOWN = ("gelu", "gelu_tanh", "relu", "silu", "quick_gelu", "leaky_relu", "elu", "mish", "tanh", "sigmoid")
@@ -33,15 +32,3 @@ def create_activation(name: str) -> nn.Module:
     if layer is None:
         raise ValueError(f"unknown activation '{name}': choose one of {', '.join(KNOWN)}")
     return layer()
-
-
-def gelu_form(act: nn.Module) -> str:
-    """What the ops call a GELU layer, `"gelu"` or `"gelu_tanh"`; `""` for a layer that is none, or that has hooks.
-
-    Whoever hooks a layer expects it to be called.
-    """
-    if act._forward_hooks or act._forward_pre_hooks or act._backward_hooks or act._backward_pre_hooks:
-        return ""
-    if type(act) is nn.GELU:
-        return "gelu" if act.approximate == "none" else "gelu_tanh"
-    return {GELU: "gelu", GELUTanh: "gelu_tanh"}.get(type(act), "")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mlpzoo.layers.cycle_fc import CycleFC
 from mlpzoo.layers.linear import Linear, rest
-from mlpzoo.layers.split_reweight import SplitReweight
+from mlpzoo.layers.split_reweight import SplitReweight, reweighted_and_projected
 
 
 class CycleMLP(nn.Module):
@@ -72,4 +72,7 @@ class CycleMLP(nn.Module):
         x_BCHW = x_BHWC.permute(0, 3, 1, 2)
         h_BHWC = self.sfc_h(x_BCHW).permute(0, 2, 3, 1)
         w_BHWC = self.sfc_w(x_BCHW).permute(0, 2, 3, 1)
-        return self.proj_drop(self.proj(self.reweight(h_BHWC, w_BHWC, self.mlp_c(x_BHWC))))
+        c_BHWC = self.mlp_c(x_BHWC)
+        if torch.jit.is_scripting():
+            return self.proj_drop(self.proj(self.reweight(h_BHWC, w_BHWC, c_BHWC)))
+        return self.proj_drop(reweighted_and_projected(self.reweight, self.proj, h_BHWC, w_BHWC, c_BHWC))

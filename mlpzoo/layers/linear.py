@@ -1,10 +1,12 @@
 """A linear layer over the last axis."""
 
+from collections.abc import Callable
+
 import torch
 from timm.layers.activations import GELU, GELUTanh
 from torch import Tensor, nn
 
-from mlpzoo.ops import linear
+from mlpzoo.ops import linear, linear_of
 
 
 class Linear(nn.Linear):
@@ -50,11 +52,42 @@ def activated(layer: nn.Module, act: nn.Module, x: Tensor) -> Tensor:
 
     That is inference with a `Linear` and a GELU that nobody has hooks on.
     """
-    if type(layer) is not Linear or layer.impl == "reference" or torch.is_grad_enabled():
+    if not is_plain(layer) or torch.is_grad_enabled() or has_hooks(layer, act):
         return act(layer(x))
-    if layer._forward_hooks or layer._forward_pre_hooks or act._forward_hooks or act._forward_pre_hooks:
-        return act(layer(x))
-    if isinstance(act, nn.GELU):
-        return layer(x, "gelu" if act.approximate == "none" else "gelu_tanh")
-    form = {GELU: "gelu", GELUTanh: "gelu_tanh"}.get(type(act))
+    form = gelu_form(act)
     return layer(x, form) if form else act(layer(x))
+
+
+def linear_after(layer: nn.Module, make: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """`layer(make(*inputs))`, keeping the inputs for the backward pass and not what is made, see `linear_of`.
+
+    For a `Linear` that nobody has hooks on; others get what they expect.
+    """
+    if torch.compiler.is_compiling() or not is_plain(layer) or has_hooks(layer):
+        return layer(make(*inputs))
+    assert isinstance(layer, Linear)
+    return linear_of(make, inputs, layer.weight, layer.bias, layer.impl)
+
+
+def is_plain(layer: nn.Module) -> bool:
+    """Whether this is our linear layer and not an adapter's or quantizer's, free to run as it likes."""
+    return type(layer) is Linear and layer.impl != "reference"
+
+
+def has_hooks(*modules: nn.Module) -> bool:
+    """Whether anybody waits for one of these to be called: by a hook, or by a `forward` put in place of its own."""
+    return any(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "forward" in vars(module)
+        for module in modules
+    )
+
+
+def gelu_form(act: nn.Module) -> str:
+    """What `mlpzoo.ops.linear` calls a GELU; empty for any other activation."""
+    if isinstance(act, nn.GELU):
+        return "gelu" if act.approximate == "none" else "gelu_tanh"
+    return {GELU: "gelu", GELUTanh: "gelu_tanh"}.get(type(act), "")

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from mlpzoo.layers.activation import create_activation, gelu_form
+from mlpzoo.layers.activation import create_activation
 from mlpzoo.layers.grid_bound import GridBound
+from mlpzoo.layers.linear import gelu_form, has_hooks
 from mlpzoo.layers.mlp import MlpBlock
 from mlpzoo.ops import resize_input_tokens, resize_output_tokens, token_linear
 from mlpzoo.ops.resize import Grid
@@ -85,7 +86,7 @@ class TokenLinear(nn.Module):
 
 def activated_tokens(layer: nn.Module, act: nn.Module, x_BTC: Tensor) -> Tensor:
     """`act(layer(x_BTC))`, in one pass where a kernel does both: a `TokenLinear` by Triton, with a GELU."""
-    if type(layer) is TokenLinear and layer.impl == "triton" and not (layer._forward_hooks or layer._backward_hooks):
+    if type(layer) is TokenLinear and layer.impl == "triton" and not has_hooks(layer, act):
         form = gelu_form(act)
         if form:
             return layer(x_BTC, form)

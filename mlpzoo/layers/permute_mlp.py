@@ -11,7 +11,7 @@ from timm.layers import to_2tuple
 from torch import Tensor, nn
 
 from mlpzoo.layers.linear import Linear, rest
-from mlpzoo.layers.split_reweight import SplitReweight
+from mlpzoo.layers.split_reweight import SplitReweight, reweighted_and_projected
 from mlpzoo.ops import axis_linear
 from mlpzoo.ops.resize import Grid
 
@@ -155,8 +155,10 @@ class WeightedPermuteMLP(nn.Module):
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """`(batch, height, width, dim)` to the same."""
         check_grid(x_BHWC.shape[1], x_BHWC.shape[2], self.grid, self.dim)
-        mixed_BHWC = self.reweight(self.mlp_h(x_BHWC), self.mlp_w(x_BHWC), self.mlp_c(x_BHWC))
-        return self.proj_drop(self.proj(mixed_BHWC))
+        h_BHWC, w_BHWC, c_BHWC = self.mlp_h(x_BHWC), self.mlp_w(x_BHWC), self.mlp_c(x_BHWC)
+        if torch.jit.is_scripting():
+            return self.proj_drop(self.proj(self.reweight(h_BHWC, w_BHWC, c_BHWC)))
+        return self.proj_drop(reweighted_and_projected(self.reweight, self.proj, h_BHWC, w_BHWC, c_BHWC))
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""

@@ -22,6 +22,7 @@ class ResidualBlock(nn.Module):
         norm_eps: epsilon of the LayerNorms.
         drop: dropout rate inside the MLP.
         drop_path: stochastic depth rate of both branches.
+        recompute: whether the MLP's hidden layer is computed again in the backward pass, see `MlpBlock`.
         impl: whether the MLP runs `"reference"` implementations; the mixing knows its own.
         device: where the parameters live.
         dtype: their type.
@@ -40,6 +41,7 @@ class ResidualBlock(nn.Module):
         norm_eps: float = 1e-5,
         drop: float = 0.0,
         drop_path: float = 0.0,
+        recompute: bool = False,
         impl: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -49,7 +51,16 @@ class ResidualBlock(nn.Module):
         # The authors of CycleMLP and ViP call their mixing attention, and so do their checkpoints.
         self.attn = mixing
         self.norm2 = nn.LayerNorm(dim, eps=norm_eps, device=device, dtype=dtype)
-        self.mlp = MlpBlock(dim, mlp_dim, act_layer=act_layer, drop=drop, impl=rest(impl), device=device, dtype=dtype)
+        self.mlp = MlpBlock(
+            dim,
+            mlp_dim,
+            act_layer=act_layer,
+            drop=drop,
+            recompute=recompute,
+            impl=rest(impl),
+            device=device,
+            dtype=dtype,
+        )
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
     def forward(self, x_BHWC: Tensor) -> Tensor:

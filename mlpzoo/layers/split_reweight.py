@@ -3,10 +3,13 @@
 Shape suffixes: B batch, H × W positions, C channels.
 """
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
+from mlpzoo.layers.linear import has_hooks, linear_after
 from mlpzoo.ops import mean_of_sum, reweighted_sum
 
 
@@ -45,5 +48,19 @@ class SplitReweight(nn.Module):
 
     def forward(self, h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor) -> Tensor:
         """Three branches `(batch, height, width, dim)` to their weighted sum."""
-        logits = self.fc2(self.act(self.fc1(mean_of_sum(h_BHWC, w_BHWC, c_BHWC, self.impl))))
-        return reweighted_sum(h_BHWC, w_BHWC, c_BHWC, logits, self.impl)
+        return reweighted_sum(h_BHWC, w_BHWC, c_BHWC, self.logits(h_BHWC, w_BHWC, c_BHWC), self.impl)
+
+    def logits(self, h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor) -> Tensor:
+        """Three branches to the logits of their weights, `(batch, 3 × dim)`, a channel's three side by side."""
+        return self.fc2(self.act(self.fc1(mean_of_sum(h_BHWC, w_BHWC, c_BHWC, self.impl))))
+
+
+def reweighted_and_projected(
+    reweight: nn.Module, proj: nn.Module, h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor
+) -> Tensor:
+    """`proj(reweight(h, w, c))`; the sum is not kept for the backward pass, for which its summands are kept anyhow."""
+    if torch.compiler.is_compiling() or type(reweight) is not SplitReweight or has_hooks(reweight):
+        return proj(reweight(h_BHWC, w_BHWC, c_BHWC))
+    make = functools.partial(reweighted_sum, impl=reweight.impl)
+    logits = reweight.logits(h_BHWC, w_BHWC, c_BHWC)
+    return linear_after(proj, make, h_BHWC, w_BHWC, c_BHWC, logits)

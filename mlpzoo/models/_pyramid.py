@@ -5,7 +5,7 @@ Shape suffixes: B batch, I image channels, H × W pixels or positions, C channel
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from timm.models import checkpoint_seq
@@ -93,6 +93,8 @@ class PyramidBackbone(MapBackbone):
 
     config: PyramidConfig
     feature_stack = "stages"
+    recompute_mlp: ClassVar[bool] = False
+    """Whether the backward pass computes the hidden layers of the blocks' MLPs again instead of keeping them."""
 
     def __init__(
         self,
@@ -146,6 +148,7 @@ class PyramidBackbone(MapBackbone):
             norm_eps=config.norm_eps,
             drop=config.proj_drop_rate,
             drop_path=drop_path,
+            recompute=self.recompute_mlp,
             impl=config.impl,
             **dd,
         )

@@ -4,7 +4,8 @@ from mlpzoo.ops.attention import attention
 from mlpzoo.ops.axis_linear import axis_linear
 from mlpzoo.ops.cycle_fc import cycle_fc
 from mlpzoo.ops.image_resize import resize_bilinear, resize_nearest
-from mlpzoo.ops.linear import linear
+from mlpzoo.ops.linear import linear, linear_of
+from mlpzoo.ops.mlp import mlp
 from mlpzoo.ops.partition import partition, unpartition
 from mlpzoo.ops.resize import resize_input_tokens, resize_output_tokens
 from mlpzoo.ops.reweight import mean_of_sum, reweighted_sum
@@ -16,7 +17,9 @@ __all__ = [
     "axis_linear",
     "cycle_fc",
     "linear",
+    "linear_of",
     "mean_of_sum",
+    "mlp",
     "partition",
     "resize_bilinear",
     "resize_input_tokens",

@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor
 
 from mlpzoo.ops._triton import axis_linear_triton
-from mlpzoo.ops.linear import linear
+from mlpzoo.ops.linear import linear, linear_of
 
 
 def axis_linear_reference(x_BHWC: Tensor, w_CC: Tensor, b_C: Tensor | None, axis: int) -> Tensor:
@@ -24,6 +24,11 @@ def axis_linear_reference(x_BHWC: Tensor, w_CC: Tensor, b_C: Tensor | None, axis
         return rearrange(F.linear(lines, w_CC, b_C), "b n w (h s) -> b h w (n s)", h=segments).contiguous()
     lines = rearrange(x_BHWC, "b h w (n s) -> b h n (w s)", n=segments)
     return rearrange(F.linear(lines, w_CC, b_C), "b h n (w s) -> b h w (n s)", w=segments).contiguous()
+
+
+def gather_lines(x_ALQS: Tensor) -> Tensor:
+    """`(A, L, Q, S)` to `(A, Q, L × S)`: the numbers of a line side by side."""
+    return x_ALQS.transpose(1, 2).flatten(2)
 
 
 def axis_linear(x_BHWC: Tensor, w_CC: Tensor, b_C: Tensor | None, axis: int, impl: str = "auto") -> Tensor:
@@ -72,6 +77,9 @@ def axis_linear(x_BHWC: Tensor, w_CC: Tensor, b_C: Tensor | None, axis: int, imp
     if by_convolution:
         kernel = w_CC.unflatten(1, (length, 1, -1)).permute(0, 3, 1, 2)
         y_AQC = F.conv2d(x_ALQS.permute(0, 3, 1, 2), kernel, b_C).squeeze(2).transpose(1, 2)
+    elif torch.jit.is_scripting():
+        y_AQC = linear(gather_lines(x_ALQS), w_CC, b_C)
     else:
-        y_AQC = linear(x_ALQS.transpose(1, 2).flatten(2), w_CC, b_C)
+        # The copy is not kept: the map is, for the other branches, and copying costs little beside the product.
+        y_AQC = linear_of(gather_lines, [x_ALQS], w_CC, b_C)
     return y_AQC.unflatten(2, (length, -1)).transpose(1, 2).reshape(x_BHWC.shape)

@@ -3,13 +3,15 @@
 Shape suffixes: B batch, H × W positions, C channels in, O channels out, G channels in of one group.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
 from mlpzoo.ops._triton import cycle_fc_triton
-from mlpzoo.ops.linear import linear
+from mlpzoo.ops.linear import linear, linear_of
 
 
 def channel_offsets(
@@ -135,11 +137,16 @@ def cycle_fc(
         and x_BHWC.dtype == torch.float32
         and not torch.compiler.is_compiling()
     )
+    groups = x_BHWC.shape[3] // w_OG.shape[1]
+    if groups == 1 and not torch.jit.is_scripting():
+        # The shifted map is not kept: the map itself is, for whatever else reads it.
+        shift = shift_by_convolution if by_convolution else shift_by_selection
+        make = functools.partial(shift, offsets_C=offsets_C, reach=reach, axis=axis)
+        return linear_of(make, [x_BHWC], w_OG, b_O)
     if by_convolution:
         shifted_BHWC = shift_by_convolution(x_BHWC, offsets_C, reach, axis)
     else:
         shifted_BHWC = shift_by_selection(x_BHWC, offsets_C, reach, axis)
-    groups = x_BHWC.shape[3] // w_OG.shape[1]
     if groups == 1:
         return linear(shifted_BHWC, w_OG, b_O)
     y_BOHW = F.conv2d(shifted_BHWC.permute(0, 3, 1, 2), w_OG.unsqueeze(2).unsqueeze(3), b_O, groups=groups)

@@ -4,6 +4,8 @@ Shape suffixes: I channels in, O channels out, N rows; `…` stands for any axes
 """
 
 import functools
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -53,21 +55,55 @@ def linear(x: Tensor, w_OI: Tensor, b_O: Tensor | None = None, act: str = "none"
         return linear_reference(x, w_OI, b_O, act)
     if act not in ACTIVATIONS:
         raise ValueError(f"unknown activation '{act}' of linear: choose {', '.join(map(repr, ACTIVATIONS))}")
-    if impl == "auto":
-        if not onednn_runs(x, w_OI, b_O) or x.numel() * w_OI.shape[0] < _ENOUGH_WORK:
-            return linear_reference(x, w_OI, b_O, act)
-    elif impl == "reference":
+    if chosen(impl, x, w_OI, b_O) == "reference":
         return linear_reference(x, w_OI, b_O, act)
-    elif impl != "onednn":
-        raise ValueError(f"unknown impl '{impl}' of linear: choose 'auto', 'onednn' or 'reference'")
-    elif not onednn_runs(x, w_OI, b_O):
-        raise ValueError(
-            "impl 'onednn' of linear needs float32 tensors on a CPU, of two or more axes, outside autocast"
-        )
     if torch.is_grad_enabled():
-        y = _OneDnnLinear.apply(x, w_OI, b_O)
+        y = _Linear.apply(x, w_OI, b_O, "onednn", None)
         return y if act == "none" else F.gelu(y, approximate="tanh" if act == "gelu_tanh" else "none")
     return _onednn(x, w_OI, b_O, act)
+
+
+def linear_of_reference(
+    make: Callable[..., Tensor], inputs: Sequence[Tensor], w_OI: Tensor, b_O: Tensor | None = None
+) -> Tensor:
+    """The same function as `linear_of`, which keeps what it made."""
+    return F.linear(make(*inputs), w_OI, b_O)
+
+
+def linear_of(
+    make: Callable[..., Tensor],
+    inputs: Sequence[Tensor],
+    w_OI: Tensor,
+    b_O: Tensor | None = None,
+    impl: str = "auto",
+) -> Tensor:
+    """Multiply what a function makes of some tensors by a weight, and keep those tensors instead of what it made.
+
+    The gradient of the weight needs what was made, so it is made once more in the backward pass. That saves memory
+    where the inputs are kept anyhow, as the one of a GELU is for its own gradient, and costs little time where making
+    is cheap beside the product. Gradients of every order and those of forward mode are what they are without it, bit by
+    bit. Compilers decide on their own what to keep, and where tracers and function transforms look on, nothing is made
+    twice.
+
+    Args:
+        make: from `inputs` to `(…, channels_in)`; the same whenever it is called, and of tensors that learn only the
+            inputs may be in it.
+        inputs: what it takes.
+        w_OI: weight, `(channels_out, channels_in)`.
+        b_O: bias, `(channels_out,)`, or None.
+        impl: as of `linear`; `"reference"` keeps what was made.
+
+    Returns:
+        `(…, channels_out)`.
+
+    Raises:
+        ValueError: for what `linear` refuses.
+    """
+    x = make(*inputs)
+    if impl == "reference" or not torch.is_grad_enabled() or is_watched(x, w_OI, b_O, *inputs):
+        return linear(x, w_OI, b_O, impl=impl)
+    y: Tensor = _Linear.apply(x, w_OI, b_O, chosen(impl, x, w_OI, b_O), make, *inputs)
+    return y
 
 
 @functools.cache
@@ -86,23 +122,45 @@ def onednn_works() -> bool:
     return torch.allclose(found, linear_reference(x, w_OI, None, "gelu_tanh"), atol=1e-5)
 
 
+def chosen(impl: str, x: Tensor, w_OI: Tensor, b_O: Tensor | None) -> str:
+    """`"onednn"` or `"reference"`: what an implementation asked for by name means here."""
+    if impl == "auto":
+        enough = onednn_runs(x, w_OI, b_O) and x.numel() * w_OI.shape[0] >= _ENOUGH_WORK
+        return "onednn" if enough else "reference"
+    if impl not in ("onednn", "reference"):
+        raise ValueError(f"unknown impl '{impl}' of linear: choose 'auto', 'onednn' or 'reference'")
+    if impl == "onednn" and not onednn_runs(x, w_OI, b_O):
+        raise ValueError(
+            "impl 'onednn' of linear needs float32 tensors on a CPU, of two or more axes, outside autocast"
+        )
+    return impl
+
+
+def is_watched(*tensors: Tensor | None) -> bool:
+    """Whether somebody looks on who would not understand an operator or a gradient of our own."""
+    return bool(
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._are_functorch_transforms_active()
+        # Proxies, fakes, distributed and quantized tensors have types of their own.
+        or not all(value is None or type(value) in _PLAIN for value in tensors)
+        # As the gradients of `torch.autograd.grad(…, is_grads_batched=True)` are.
+        or any(value is not None and torch._C._functorch.is_legacy_batchedtensor(value) for value in tensors)
+    )
+
+
 def onednn_runs(x: Tensor, w_OI: Tensor, b_O: Tensor | None) -> bool:
     """Whether oneDNN can take a product of these, and nobody is tracing who would not understand."""
     return bool(
-        not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        # Proxies, fakes, distributed and quantized tensors have types of their own.
-        and type(x) in _PLAIN
-        and type(w_OI) in _PLAIN
+        not is_watched(x, w_OI, b_O)
         and x.device.type == "cpu"
         and x.dtype == w_OI.dtype == torch.float32
-        and (b_O is None or (type(b_O) in _PLAIN and b_O.dtype == torch.float32))
+        and (b_O is None or b_O.dtype == torch.float32)
         and x.ndim >= 2
         and x.numel() > 0
         and torch.backends.mkldnn.enabled
         and not torch.is_autocast_enabled("cpu")
-        and not torch._C._are_functorch_transforms_active()
-        # Last, for under the two above its trial would fail.
+        # Last, for its trial would fail where any of the above holds.
         and onednn_works()
     )
 
@@ -115,43 +173,75 @@ def _onednn(x: Tensor, w_OI: Tensor, b_O: Tensor | None = None, act: str = "none
     return y
 
 
-class _OneDnnLinear(torch.autograd.Function):
-    """The product with its gradients, all of them by oneDNN."""
+def autocast_now(device: torch.device) -> AbstractContextManager[Any]:
+    """What brings the present state of autocast on a kind of device back."""
+    kind = device.type
+    if not torch.amp.is_autocast_available(kind):
+        return nullcontext()
+    return torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind), cache_enabled=False)
+
+
+def rows(x: Tensor) -> Tensor:
+    """All axes before the last as one."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def weight_gradient(grad: Tensor, x: Tensor, impl: str) -> Tensor:
+    """The gradient of a weight `(channels_out, channels_in)`, from that of its product with `x`."""
+    g_NO, x_NI = rows(grad), rows(x)
+    # oneDNN copies what stands first, for it is transposed: let that be the smaller.
+    if g_NO.shape[1] <= x_NI.shape[1]:
+        return linear(g_NO.t(), x_NI.t(), impl=impl)
+    return linear(x_NI.t(), g_NO.t(), impl=impl).t()
+
+
+class _Linear(torch.autograd.Function):
+    """The product with its gradients, of `x` or, if `make` is given, of `make(*inputs)`, which `x` must be."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w_OI: Tensor, b_O: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, w_OI)
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        w_OI: Tensor,
+        b_O: Tensor | None,
+        impl: str,
+        make: Callable[..., Tensor] | None,
+        *inputs: Tensor,
+    ) -> Tensor:
+        ctx.save_for_backward(w_OI, *(inputs if make else (x,)))
         ctx.save_for_forward(x, w_OI)
-        return _onednn(x, w_OI, b_O)
+        ctx.impl, ctx.make, ctx.autocast = impl, make, autocast_now(x.device)
+        return linear(x, w_OI, b_O, impl=impl)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        w_OI, *inputs = ctx.saved_tensors
         (grad,) = gradients
-        x, w_OI = ctx.saved_tensors
-        g_NO, x_NI = grad.flatten(0, -2), x.flatten(0, -2)
-        # Gradients of gradients are recorded: then the products must be ones that record them.
-        multiply = _recorded if torch.is_grad_enabled() else _onednn
-        needs_x, needs_w, needs_b = ctx.needs_input_grad
-        return (
-            multiply(grad, w_OI.t()) if needs_x else None,
-            multiply(g_NO.t(), x_NI.t()) if needs_w else None,
-            g_NO.sum(0) if needs_b else None,
-        )
+        needs_x, needs_w, needs_b, *_ = ctx.needs_input_grad
+        impl = "reference" if is_watched(grad) else ctx.impl
+        with ctx.autocast:
+            # What is made may be large, and goes before the gradient of it comes.
+            w_grad = weight_gradient(grad, ctx.make(*inputs) if ctx.make else inputs[0], impl) if needs_w else None
+            x_grad = linear(grad, w_OI.t(), impl=impl) if needs_x else None
+        b_grad = rows(grad).sum(0) if needs_b else None
+        return x_grad, w_grad, b_grad, None, None, *(None for _ in (inputs if ctx.make else ()))
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
-        x_tangent, w_tangent, b_tangent = tangents
         x, w_OI = ctx.saved_tensors
-        y: Any = 0
-        if x_tangent is not None:
-            y = y + F.linear(x_tangent, w_OI)
-        if w_tangent is not None:
-            y = y + F.linear(x, w_tangent)
-        return y if b_tangent is None else y + b_tangent
+        return product_tangent(x, w_OI, *tangents[:3])
 
 
-def _recorded(x: Tensor, w_OI: Tensor) -> Tensor:
-    return F.linear(x, w_OI)
+def product_tangent(
+    x: Tensor, w_OI: Tensor, x_tangent: Tensor | None, w_tangent: Tensor | None, b_tangent: Tensor | None
+) -> Tensor:
+    """How a product changes with its factors and its bias."""
+    y: Any = 0
+    if x_tangent is not None:
+        y = y + F.linear(x_tangent, w_OI)
+    if w_tangent is not None:
+        y = y + F.linear(x, w_tangent)
+    return y if b_tangent is None else y + b_tangent
 
 
 def _flops(x_shape: Any, w_shape: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:

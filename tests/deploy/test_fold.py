@@ -282,7 +282,9 @@ def test_compile_and_export(family):
 HYBRID = {"resnet_depths": (1, 1), "resnet_width": 32, "img_size": (64, 96)}
 
 
-@pytest.mark.parametrize(("family", "options"), [("resmlp", {}), ("convmixer", {}), ("vit", HYBRID)], ids=str)
+@pytest.mark.parametrize(
+    ("family", "options"), [("resmlp", {}), ("gmlp", {}), ("convmixer", {}), ("vit", HYBRID)], ids=str
+)
 def test_traced_and_scripted(family, options):
     folded = shallow(family, **options)
     x = image_of(folded)

@@ -69,6 +69,26 @@ def test_gate_that_never_saw_training_stays_open_on_another_grid():
     torch.testing.assert_close(gate.proj.bias, torch.ones(10))
 
 
+@pytest.mark.parametrize("act_layer", ["gelu", "gelu_tanh", "silu"])
+@pytest.mark.parametrize("attn_dim", [0, 3])
+def test_halves_of_the_gate_are_computed_apart_where_nobody_watches(act_layer, attn_dim):
+    mlp, x = drawn(SpatialGatingMlp(6, 20, 5, act_layer=act_layer, attn_dim=attn_dim)), tokens(2, 5, 6)
+    expected = mlp(x)
+    watched = []
+    with torch.no_grad():
+        torch.testing.assert_close(mlp(x), expected)
+        torch.testing.assert_close(mlp.train()(x), expected)
+        for layer in (mlp.fc1, mlp.act, mlp.drop1, mlp.gate):
+            handle = layer.register_forward_hook(lambda *_: watched.append(1))
+            torch.testing.assert_close(mlp(x), expected)
+            handle.remove()
+        assert len(watched) == 4
+        traced = torch.fx.symbolic_trace(mlp)
+        torch.testing.assert_close(traced(x), expected)
+        mlp.fc1.weight.mul_(2)
+        torch.testing.assert_close(traced(x), mlp(x))
+
+
 def attended(attn, x):
     q, k, v = (x @ attn.qkv.weight.T + attn.qkv.bias).split(attn.proj.in_features, dim=-1)
     weight = torch.softmax(torch.einsum("bna,bma->bnm", q, k) / attn.proj.in_features**0.5, dim=-1)

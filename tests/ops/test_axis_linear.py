@@ -61,9 +61,10 @@ def test_dense_in_and_out(axis, impl):
     torch.testing.assert_close(axis_linear(x, w, None, axis, impl), axis_linear_reference(x, w, None, axis))
 
 
+@pytest.mark.parametrize("shape", SHAPES)
 @AXES
-def test_with_and_without_gradients_agree(axis):
-    x, w, b = (value.float() for value in inputs((2, 8, 8, 64)))
+def test_with_and_without_gradients_agree(shape, axis):
+    x, w, b = (value.float() for value in inputs(shape))
     with torch.no_grad():
         inference = axis_linear(x, w, b, axis)
     torch.testing.assert_close(inference, axis_linear(x, w, b, axis))
