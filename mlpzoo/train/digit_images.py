@@ -1,10 +1,8 @@
 """Handwritten digits as images to train on: the 1,797 scans of 8×8 pixels that come with scikit-learn.
 
-They are from the UCI set "Optical Recognition of Handwritten Digits". `python -m mlpzoo.train.digit_images FOLDER`
-writes them as image files.
+They are from the UCI set "Optical Recognition of Handwritten Digits".
 """
 
-import argparse
 import importlib.util
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -77,20 +75,3 @@ def write_digits(folder: str | Path, classes: Iterable[int] = range(10), *, size
                 image.resize((size, size), Image.Resampling.NEAREST).save(path)
                 written += 1
     return written
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser("python -m mlpzoo.train.digit_images", description="Write digits as image files.")
-    parser.add_argument("folder", type=Path, help="where to")
-    parser.add_argument("--classes", default="0123456789", metavar="DIGITS", help="which, such as 01234 (default: all)")
-    parser.add_argument("--size", type=int, default=8, metavar="PIXELS", help="side of the files (default: 8)")
-    given = parser.parse_args()
-    if not given.classes.isdecimal() or given.size < 8:
-        parser.error("--classes takes digits, and --size 8 or more")
-    number = write_digits(given.folder, map(int, given.classes), size=given.size)
-    print(f"{number} files in {given.folder}")
-
-
-if __name__ == "__main__":
-    main()

@@ -239,8 +239,7 @@ class Trainer:
             rows = self.accelerator.reduce(rows, "mean")
         values = dict(zip(names, rows.tolist(), strict=True))
         images_per_s = speed.of(len(window) * self.task.images_per_update)
-        values |= {"epoch": (self.step - 1) // self.task.updates_per_epoch + 1, "lr": self._lr()}
-        values["images_per_s"] = images_per_s
+        values |= {"epoch": epoch + 1, "lr": self._lr(), "images_per_s": images_per_s}
         share = self._share_of_peak(images_per_s)
         if share is not None:
             values["share_of_peak"] = share
