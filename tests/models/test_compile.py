@@ -47,8 +47,11 @@ def assert_same_step(compiled, model, x):
         [y, *torch.autograd.grad(y.square().mean(), [leaf, *model.parameters()])]
         for y, leaf in zip(logits, leaves, strict=True)
     )
+    # Some gradients are sums that cancel to zero, such as that of a bias which the next LayerNorm takes out: what
+    # rounding leaves of them is measured by the other gradients.
+    rounding = 1e-6 * max(float(b.abs().max()) for b in expected[1:])
     for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * float(b.detach().abs().max()) + 1e-9)
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * float(b.detach().abs().max()) + rounding)
 
 
 @pytest.mark.parametrize(
