@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks import environment, report
-from benchmarks.__main__ import Parser, positive
+from benchmarks.arguments import Parser, positive
 from benchmarks.measure import Quartiles, paired, quartiles
 from mlpzoo.train import read_recipe
 from mlpzoo.train.classification import Classification
@@ -122,7 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
                     **columns("ratio", paired(bare, ours)),
                 },
             ]
-            report.append_csv(out, rows)
+            report.append_csv(out, "train", rows)
     return 0
 
 
