@@ -16,7 +16,7 @@ import torch
 
 from benchmarks import environment, report
 from benchmarks.arguments import Parser, positive
-from benchmarks.measure import Quartiles, paired, quartiles
+from benchmarks.measure import paired, quartiles
 from mlpzoo.train import read_recipe
 from mlpzoo.train.classification import Classification
 from mlpzoo.train.engine import processes
@@ -84,11 +84,6 @@ def _bare_epoch(task: Classification, optimizer: torch.optim.Optimizer, schedule
         schedule.step_update(epoch * task.updates_per_epoch + update + 1)
 
 
-def columns(name: str, values: Quartiles) -> report.Row:
-    """A median and its quartiles as columns of a row."""
-    return {f"{name}_median": values.median, f"{name}_q1": values.q1, f"{name}_q3": values.q3}
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print; append rows where there are enough pairs."""
     parser = Parser("python -m benchmarks.training", description="The training engine beside a bare PyTorch loop.")
@@ -114,12 +109,12 @@ def main(arguments: list[str] | None = None) -> int:
         if out:
             common |= {"date": environment.now(), "model": name, "dtype": "fp32", "compiled": 0, "pairs": given.pairs}
             rows: list[report.Row] = [
-                {**common, "contender": "ours", **columns("ms", quartiles(ours))},
+                {**common, "contender": "ours", **report.columns("ms", quartiles(ours))},
                 {
                     **common,
                     "contender": "bare loop",
-                    **columns("ms", quartiles(bare)),
-                    **columns("ratio", paired(bare, ours)),
+                    **report.columns("ms", quartiles(bare)),
+                    **report.columns("ratio", paired(bare, ours)),
                 },
             ]
             report.append_csv(out, "train", rows)
