@@ -160,7 +160,7 @@ def load_detector(folder: str | Path, *, device: torch.device | str = "cpu") -> 
         unknown = sorted(set(file.shapes) - set(expected))
         if wrong or unknown:
             problem = (
-                f"misses or has of another shape: {shorten(wrong)}" if wrong else f"has besides: {shorten(unknown)}"
+                f"misses, or has of another shape: {shorten(wrong)}" if wrong else f"has besides: {shorten(unknown)}"
             )
             raise CheckpointError(f"the weights are not those of the detector in {CONFIG}; the file {problem}")
         weights = {name: file.read(name) for name in expected}
