@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from mlpzoo.dense.detection import Detector, DetectorConfig, save_detector, to_boxes
@@ -200,7 +199,7 @@ def train_detection_digits(
     folder = Path(out)
     run = Run(seed=seed, ema_decay=EMA_DECAY, ema_warmup=True, validate_every=0)
     schedule = Schedule(epochs=epochs, warmup_epochs=WARMUP * epochs)
-    with processes(run, torch.device(device).type, project_dir=folder) as accelerator:
+    with processes(run, str(device), project_dir=folder) as accelerator:
         if accelerator.is_main_process:
             _prepare(folder, run, schedule)
         accelerator.wait_for_everyone()
@@ -225,6 +224,7 @@ def train_detection_digits(
         start = time.perf_counter()
         figures = trainer.fit()
         seconds = time.perf_counter() - start
+        weights = trainer.weights()
         if accelerator.is_main_process:
             about = {
                 **figures,
@@ -233,8 +233,8 @@ def train_detection_digits(
                 "command": f"mlpzoo train detection-digits --seed {seed} --epochs {epochs}",
             }
             with staging(folder) as partial:
-                task.save(trainer.weights(), partial, about)
-                _illustrate(partial / PICTURE, trainer, task, figures, accelerator)
+                task.save(weights, partial, about)
+                _illustrate(partial / PICTURE, task, weights, figures, trainer.updates)
                 publish(partial, folder)
         accelerator.wait_for_everyone()
     return DetectionResult(folder, **figures, scenes=len(held_out), seconds=seconds)
@@ -269,18 +269,18 @@ def _prepare(folder: Path, run: Run, schedule: Schedule) -> None:
 
 
 def _illustrate(
-    path: Path, trainer: Trainer, task: DigitDetection, figures: Mapping[str, float], accelerator: Accelerator
+    path: Path, task: DigitDetection, weights: Mapping[str, Tensor], figures: Mapping[str, float], updates: int
 ) -> None:
     """Draw what the trained detector finds in the first held-out scenes."""
     from mlpzoo.train.detection_plots import Panel, draw_detections
 
-    detector = Detector(DETECTOR).to(accelerator.device).eval()
-    detector.load_state_dict(trainer.weights())
+    detector = Detector(DETECTOR).to(task.device).eval()
+    detector.load_state_dict(weights)
     panels = []
     with torch.inference_mode():
         for i in range(min(SHOWN, len(task.held_out))):
             image, target = task.held_out[i]
-            (found,) = detector([image.to(accelerator.device)])
+            (found,) = detector([image.to(task.device)])
             truth = to_boxes({**target, "scores": torch.ones(len(target["labels"]))}, CLASSES, 0)
             pixels = image.mul(255).round().byte().permute(1, 2, 0).numpy()
             panels.append(Panel(pixels, to_boxes(found, CLASSES, SCORE_THRESHOLD), truth))
@@ -289,6 +289,6 @@ def _illustrate(
         path,
         panels,
         title=f"Held-out digits on held-out photographs: AP {figures['ap']:.3f}, AP50 {figures['ap50']:.3f}",
-        subtitle=f"FCOS on a small CycleMLP, {parameters:,} parameters, {trainer.updates:,} updates; AP over "
+        subtitle=f"FCOS on a small CycleMLP, {parameters:,} parameters, {updates:,} updates; AP over "
         f"{len(task.held_out)} scenes, the first {len(panels)} shown, scores of {SCORE_THRESHOLD} and more",
     )
