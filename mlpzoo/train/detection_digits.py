@@ -38,8 +38,8 @@ DETECTOR = DetectorConfig(
     max_size=2 * SIZE,
 )
 EPOCHS = 8
-UPDATES_PER_EPOCH = 50
-BATCH_SIZE = 16
+UPDATES_PER_EPOCH = 100
+BATCH_SIZE = 8
 HELD_OUT_SCENES = 200
 WARMUP = 1 / 8
 """Share of the training in which the learning rate rises."""
@@ -176,7 +176,7 @@ def train_detection_digits(
     Args:
         out: the folder of the run, made if missing.
         seed: of weights and training scenes. The held-out scenes are always the same.
-        epochs: of 50 updates each; 8 if None.
+        epochs: of 100 updates each; 8 if None.
         device: `"cpu"` or `"cuda"`.
         progress: whether to show progress on stderr.
 

@@ -100,6 +100,6 @@ def test_a_true_box_counts_once_and_for_the_surest():
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_it_finds_digits_it_never_saw(tmp_path, monkeypatch):
-    for name, value in {"UPDATES_PER_EPOCH": 50, "BATCH_SIZE": 16, "HELD_OUT_SCENES": 200, "SHOWN": 12}.items():
+    for name, value in {"UPDATES_PER_EPOCH": 100, "BATCH_SIZE": 8, "HELD_OUT_SCENES": 200, "SHOWN": 12}.items():
         monkeypatch.setattr(detection_digits, name, value)
     assert train_detection_digits(tmp_path, progress=False).ap >= 0.5
