@@ -3,8 +3,8 @@
 FCOS with a small CycleMLP. It is trained on scenes that are composed as they are needed, no two alike, and looked at
 once, at the end, on scenes of digits and photographs that it never saw, read back from COCO files.
 
-Command: `mlpzoo train detection-digits`. Reached: COCO AP 0.594 on 200 held-out scenes, AP50 0.859; 298 s of training and
-evaluation on one thread of an AMD EPYC that did other work besides, with torch 2.15, 2026-11-21.
+Command: `mlpzoo train detection-digits`. Reached: COCO AP 0.594 on 200 held-out scenes, AP50 0.859; 298 s of training
+and evaluation on one thread of an AMD EPYC that did other work besides, with torch 2.15, 2026-11-21.
 """
 
 import dataclasses
