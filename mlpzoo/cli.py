@@ -210,6 +210,60 @@ def predict(
 
 
 @app.command(
+    epilog="Examples: mlpzoo detect --checkpoint runs/detection-digits photo.png\n\n"
+    "mlpzoo detect --checkpoint runs/detection-digits --out found --score-threshold 0.3 --json *.png"
+)
+def detect(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
+    checkpoint: Annotated[Path, typer.Option(help="A folder that `mlpzoo train detection-digits` wrote.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the pictures; beside each file by default.")] = None,
+    score_threshold: Annotated[float, typer.Option(min=0, max=1, help="Leave out what is less sure.")] = 0.5,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace pictures that exist.")] = False,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Find things in image files and draw them into copies, NAME-detected.png.
+
+    Files that cannot be read, or whose picture must not be replaced, are named on stderr; the exit status is then 1.
+    """
+    from mlpzoo.dense import detect_files, load_detector
+
+    detector = load_detector(checkpoint, device=_device(device))
+    files = list(detect_files(detector, images, out=out, score_threshold=score_threshold, overwrite=overwrite))
+    for file in files:
+        if file.error:
+            complain(str(file.error))
+    if as_json:
+        print_json(
+            [
+                {
+                    "path": str(file.source),
+                    "output": str(file.output) if file.output else None,
+                    "boxes": [dataclasses.asdict(box) for box in file.boxes],
+                    "error": str(file.error) if file.error else None,
+                }
+                for file in files
+            ]
+        )
+    elif any(file.output for file in files):
+        table = Table("Image", "Class")
+        for title in ("Score", "Left", "Top", "Right", "Bottom"):
+            table.add_column(title, justify="right")
+        table.add_column("Written to")
+        for file in files:
+            if file.output and not file.boxes:
+                row(table, str(file.source), "nothing", *("–",) * 5, str(file.output), end_section=True)
+            for i, box in enumerate(file.boxes if file.output else ()):
+                sides = (f"{side:.1f}" for side in box.box)
+                names = ("", "") if i else (str(file.source), str(file.output))
+                last = i == len(file.boxes) - 1
+                row(table, names[0], box.label, f"{box.score:.2f}", *sides, names[1], end_section=last)
+        print_table(table)
+    if any(file.error for file in files):
+        raise typer.Exit(1)
+
+
+@app.command(
     epilog="Examples: mlpzoo restore noisy.png clean.png --task denoising --checkpoint checkpoint.npz\n\n"
     "mlpzoo restore photos/ restored/ --task deblurring --dataset gopro --tile 512\n\n"
     "mlpzoo restore noisy.png clean.png --checkpoint runs/denoise --target truth.png"

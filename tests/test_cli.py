@@ -14,6 +14,7 @@ from train.tiny import RECIPE
 
 import mlpzoo
 from mlpzoo.cli import run
+from mlpzoo.dense import Detector, DetectorConfig, save_detector
 from mlpzoo.weights import save_folder
 
 OPTIONS = {"img_size": 32, "embed_dim": 16, "depth": 1, "tokens_mlp_dim": 8, "channels_mlp_dim": 16, "num_classes": 2}
@@ -116,6 +117,56 @@ def test_predict_mistakes(call, folder):
     assert_one_line_error(call("predict", "--checkpoint", folder / "run", "--top-k", 0, image), 2, "top-k")
 
 
+@pytest.fixture(scope="module")
+def detector(folder):
+    torch.manual_seed(0)
+    sizes = {"embed_dims": (16, 16, 16, 16), "depths": (1, 1, 1, 1), "mlp_ratios": (1, 1, 1, 1)}
+    detector = Detector(
+        DetectorConfig(
+            backbone="cyclemlp_b1", backbone_args=sizes, classes=("[bold]cat",), out_channels=32, detections_per_img=3
+        )
+    )
+    # Sure of everything, so that there is something to show.
+    nn.init.constant_(detector.model.head.classification_head.cls_logits.bias, 3.0)
+    nn.init.constant_(detector.model.head.regression_head.bbox_ctrness.bias, 3.0)
+    save_detector(detector, folder / "detector")
+    return folder / "detector"
+
+
+def test_detect_goes_on_past_broken_files(call, folder, detector, tmp_path):
+    arguments = ("detect", folder / "broken.png", folder / "red.png", "--checkpoint", detector, "--out", tmp_path)
+    status, out, err = call(*arguments)
+    assert status == 1
+    assert err.count("\n") == 1
+    assert "broken.png: it is no image" in err
+    assert out.count("[bold]cat") == 3
+    assert "red-detected.png" in out
+    assert [path.name for path in tmp_path.iterdir()] == ["red-detected.png"]
+    status, out, err = call(*arguments[:1], *arguments[2:], "--json")
+    assert status == 1
+    assert "will not replace" in err
+    status, out, err = call(*arguments, "--json", "--overwrite")
+    broken, red = json.loads(out)
+    assert (broken["boxes"], broken["output"]) == ([], None)
+    assert "it is no image" in broken["error"]
+    assert red["error"] is None
+    assert [box["label"] for box in red["boxes"]] == ["[bold]cat"] * 3
+    status, out, _ = call(*arguments[:1], *arguments[2:], "--overwrite", "--score-threshold", 1)
+    assert status == 0
+    assert "nothing" in out
+
+
+def test_detect_mistakes(call, folder, detector):
+    image = folder / "red.png"
+    assert_one_line_error(call("detect", image), 2, "--checkpoint")
+    assert_one_line_error(call("detect", image, "--checkpoint", folder / "run"), 1, "which is no detector")
+    assert_one_line_error(call("detect", image, "--checkpoint", folder / "nowhere"), 1, "holds no config.json")
+    assert_one_line_error(call("detect", image, "--checkpoint", detector, "--score-threshold", 2), 2, "score-threshold")
+    assert_one_line_error(call("detect", image, "--checkpoint", detector, "--device", "tpu"), 2, "device 'tpu'")
+    assert_one_line_error(call("predict", image, "--checkpoint", detector), 1, "fcos_cyclemlp_b1")
+    assert not (folder / "red-detected.png").exists()
+
+
 def test_train_mistakes(call, folder):
     assert_one_line_error(call("train", "imagenet"), 2, "unknown recipe 'imagenet': there is cyclemlp_300e, digits")
     assert_one_line_error(call("train", "digts"), 2, "did you mean 'digits'?")
@@ -132,7 +183,7 @@ def test_train_mistakes(call, folder):
 def test_train_lists_recipes(call):
     status, out, _ = call("train")
     assert status == 0
-    assert all(name in out for name in ("digits", "mixer_b16_i1k", "linear_probe", "denoise"))
+    assert all(name in out for name in ("digits", "mixer_b16_i1k", "linear_probe", "denoise", "detection-digits"))
     status, out, _ = call("train", "--json")
     assert {recipe["name"] for recipe in json.loads(out)} >= {"digits", "vip_300e"}
 

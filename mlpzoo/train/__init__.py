@@ -13,6 +13,7 @@ except ImportError as error:
 
 from mlpzoo.train.config import Recipe
 from mlpzoo.train.denoise import DenoisingResult, train_denoise
+from mlpzoo.train.detection_digits import DetectionResult, train_detection_digits
 from mlpzoo.train.digit_images import write_digits
 from mlpzoo.train.digits import train_digits
 from mlpzoo.train.engine import Plan, TrainingResult, newest_checkpoint, plan, train, validate
@@ -35,12 +36,16 @@ class Result(Protocol):
         """For people: what was reached, by name."""
 
 
-PROGRAMS: Mapping[str, Callable[..., Result]] = {"denoise": train_denoise}
+PROGRAMS: Mapping[str, Callable[..., Result]] = {
+    "denoise": train_denoise,
+    "detection-digits": train_detection_digits,
+}
 """What `mlpzoo train` knows besides recipes of classifiers, by name."""
 
 __all__ = [
     "PROGRAMS",
     "DenoisingResult",
+    "DetectionResult",
     "Diverged",
     "Plan",
     "Recipe",
@@ -54,6 +59,7 @@ __all__ = [
     "shipped_recipes",
     "train",
     "train_denoise",
+    "train_detection_digits",
     "train_digits",
     "validate",
     "write_digits",
