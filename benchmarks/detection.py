@@ -59,6 +59,9 @@ class Trial:
         self.images: object = [image] if part == "detector" else image[None]
         self.part = part
 
+    def prepare(self) -> None:
+        """A step is so long that what it finds in the caches does not matter."""
+
     def step(self) -> object:
         """The work on the clock: what the detector finds, its losses, or the maps."""
         self.module.train(self.train)

@@ -76,7 +76,9 @@ def test_image_files_are_seen_as_the_data_were(run, held_out):
         assert found == pytest.approx({str(i): float(p) for i, p in enumerate(expected)}, abs=1e-4)
 
 
-def test_the_same_seed_gives_the_same_model_and_another_does_not(run, tmp_path):
+def test_the_same_seed_gives_the_same_model_and_another_does_not(run, tmp_path, monkeypatch):
+    # Pictures take longer than the training.
+    monkeypatch.setattr("mlpzoo.train.digits.illustrate", lambda *_: None)
     again = train_digits(tmp_path / "a", epochs=2, seed=3, device="cpu", progress=False)
     other = train_digits(tmp_path / "b", epochs=2, seed=4, device="cpu", progress=False)
     first, second, third = (load_file(result.folder / "model.safetensors") for result in (run, again, other))
