@@ -27,10 +27,9 @@ from mlpzoo.train.optimizers import build_optimizer, build_schedule
 RESULTS = environment.ROOT / "benchmarks" / "results"
 CASES: dict[str, list[str]] = {
     "digits recipe": [],
-    "mixer_s32 at 64 px": [
-        "model.options={img_size: 64, patch_size: 16, in_chans: 1}",
-        "model.name=mixer_s32",
-        "data.batch_size=16",
+    "a wider one": [
+        "model.options={img_size: 8, patch_size: 2, in_chans: 1, embed_dim: 256, depth: 8, tokens_mlp_dim: 128, "
+        "channels_mlp_dim: 1024}"
     ],
 }
 """What is trained: changes to the recipe `digits`."""
