@@ -27,10 +27,7 @@ from mlpzoo.train.optimizers import build_optimizer, build_schedule
 RESULTS = environment.ROOT / "benchmarks" / "results"
 CASES: dict[str, list[str]] = {
     "digits recipe": [],
-    "a wider one": [
-        "model.options={img_size: 8, patch_size: 2, in_chans: 1, embed_dim: 256, depth: 8, tokens_mlp_dim: 128, "
-        "channels_mlp_dim: 1024}"
-    ],
+    "twice as wide": ["model.options.embed_dim=128", "model.options.channels_mlp_dim=512"],
 }
 """What is trained: changes to the recipe `digits`."""
 ENOUGH_PAIRS = 15
