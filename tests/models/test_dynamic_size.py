@@ -206,6 +206,8 @@ def test_training_mode_reaches_the_blocks():
 
 
 def test_compile():
+    # What was compiled of the same code before, by other tests, would make all sizes dynamic from the start.
+    torch.compiler.reset()
     model = create("mixer", depth=1)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     for size in ((64, 64), (48, 64)):
