@@ -94,6 +94,7 @@ def test_shards_train_are_saved_whole_and_go_on(alone, tmp_path):
     assert json.loads((folder / "config.json").read_text())["num_classes"] == 10
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_another_number_of_processes(alone, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
