@@ -30,7 +30,7 @@ def distance(found: Tensor, truth: Tensor) -> float:
 def assert_within_budget(fast: Op, reference: Op, inputs: Sequence[Tensor], dtype: torch.dtype) -> None:
     """Check the output and every gradient; `inputs` are float64 and keep their strides."""
     shape = reference(*inputs).shape
-    cotangent = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    cotangent = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).to(inputs[0].device)
     truth = run(reference, inputs, torch.float64, cotangent)
     slow = run(reference, inputs, dtype, cotangent)
     quick = run(fast, inputs, dtype, cotangent)

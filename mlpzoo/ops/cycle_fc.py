@@ -1,6 +1,7 @@
 """Cycle FC (CycleMLP, arXiv:2107.10224): each input channel reads another pixel, then one linear map.
 
-Shape suffixes: B batch, H × W positions, C channels in, O channels out, G channels in of one group.
+Shape suffixes: B batch, H × W positions, C channels in, O channels out, G channels in of one group, K positions
+around a channel's own.
 """
 
 import functools
@@ -8,10 +9,11 @@ import functools
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 from torchvision.ops import deform_conv2d
 
 from mlpzoo.ops._triton import cycle_fc_triton
-from mlpzoo.ops.linear import linear, linear_of
+from mlpzoo.ops.linear import is_watched, linear, linear_of
 
 
 def channel_offsets(
@@ -40,31 +42,104 @@ def channel_offsets(
     return (place % step - step // 2) * dilation
 
 
-def shift_by_convolution(x_BHWC: Tensor, offsets_C: Tensor, reach: int, axis: int) -> Tensor:
-    """Shift each channel by a depthwise convolution whose kernels are one at the offset and zero elsewhere.
+def taps_of(
+    channels: int, step: int, dilation: int = 1, offsets: list[int] | None = None, device: torch.device | None = None
+) -> Tensor:
+    """Which of the positions around it each channel reads, as a mask `(channels, positions)`, one true in each row.
+
+    Args:
+        channels: how many.
+        step: the cycle's length; see `channel_offsets`, of which the other arguments are as well.
+        dilation: what the cycle's offsets are multiplied by.
+        offsets: offsets to use instead of the cycle's.
+        device: where the mask is needed.
+
+    Returns:
+        The mask; the position in the middle is a channel's own.
+    """
+    reach = step // 2 * dilation
+    ahead_C = channel_offsets(channels, step, dilation, offsets, device)
+    return ahead_C.unsqueeze(1) == torch.arange(-reach, reach + 1, device=device)
+
+
+@functools.lru_cache(maxsize=256)
+def _kept_taps(
+    channels: int, step: int, dilation: int, offsets: tuple[int, ...] | None, device: torch.device
+) -> Tensor:
+    # For whoever comes next, in inference mode or not.
+    with torch.inference_mode(False):
+        return taps_of(channels, step, dilation, None if offsets is None else list(offsets), device)
+
+
+def _taps_for(x_BHWC: Tensor, step: int, dilation: int, offsets: list[int] | None) -> Tensor:
+    """The mask for a map's channels: the one made before where nobody takes down what is computed here.
+
+    On a GPU, making it is a handful of kernels, each of which takes as long to start as a small network's product.
+    """
+    channels, device = x_BHWC.shape[3], x_BHWC.device
+    if (
+        is_watched(x_BHWC)
+        or is_in_torch_dispatch_mode()
+        or (device.type == "cuda" and torch.cuda.is_current_stream_capturing())
+    ):
+        return taps_of(channels, step, dilation, offsets, device)
+    return _kept_taps(channels, step, dilation, None if offsets is None else tuple(offsets), device)
+
+
+def _padding(taps_CK: Tensor, axis: int) -> list[int]:
+    reach = taps_CK.shape[1] // 2
+    return [0, reach] if axis == 2 else [reach, 0]
+
+
+def shift_by_convolution(x_BHWC: Tensor, taps_CK: Tensor, axis: int) -> Tensor:
+    """Shift each channel by a depthwise convolution whose kernels are one at its tap and zero elsewhere.
 
     Exact, since a sum of zeros and one value has nothing to round, and on a CPU as fast as a plain copy.
     """
-    taps = torch.arange(-reach, reach + 1, device=x_BHWC.device)
-    kernel = (offsets_C.unsqueeze(1) == taps).to(x_BHWC.dtype)
-    kernel = kernel.unsqueeze(1).unsqueeze(2 if axis == 2 else 3)
-    padding = [0, reach] if axis == 2 else [reach, 0]
-    return F.conv2d(x_BHWC.permute(0, 3, 1, 2), kernel, None, padding=padding, groups=kernel.shape[0]).permute(
-        0, 2, 3, 1
-    )
+    kernel = taps_CK.to(x_BHWC.dtype).unsqueeze(1).unsqueeze(2 if axis == 2 else 3)
+    x_BCHW = x_BHWC.permute(0, 3, 1, 2)
+    return F.conv2d(x_BCHW, kernel, None, padding=_padding(taps_CK, axis), groups=kernel.shape[0]).permute(0, 2, 3, 1)
 
 
-def shift_by_selection(x_BHWC: Tensor, offsets_C: Tensor, reach: int, axis: int) -> Tensor:
+def shift_by_selection(x_BHWC: Tensor, taps_CK: Tensor, axis: int) -> Tensor:
     """Shift each channel by choosing, channel by channel, among slices of the zero-padded input.
 
     Pointwise throughout: compilers fuse it with what surrounds it, and no backend rounds it.
     """
-    length = x_BHWC.shape[axis]
+    length, reach = x_BHWC.shape[axis], taps_CK.shape[1] // 2
     padded = F.pad(x_BHWC, [0, 0, reach, reach] if axis == 2 else [0, 0, 0, 0, reach, reach])
     shifted = padded.narrow(axis, 0, length)
-    for offset in range(1 - reach, reach + 1):
-        shifted = torch.where(offsets_C == offset, padded.narrow(axis, reach + offset, length), shifted)
+    for tap in range(1, taps_CK.shape[1]):
+        shifted = torch.where(taps_CK[:, tap], padded.narrow(axis, tap, length), shifted)
     return shifted
+
+
+def cycle_fc_by_one_convolution(x_BHWC: Tensor, w_OG: Tensor, b_O: Tensor | None, taps_CK: Tensor, axis: int) -> Tensor:
+    """Shift and mix by one convolution, whose kernel has the weight at each channel's tap and zero elsewhere.
+
+    It multiplies by many zeros, but reads the map once and writes the result once: nothing shifted lies in memory.
+    """
+    groups, padding = x_BHWC.shape[3] // w_OG.shape[1], _padding(taps_CK, axis)
+    if groups > 1:
+        # The channels that each row of the weight stands for.
+        taps_CK = taps_CK.unflatten(0, (groups, -1)).repeat_interleave(w_OG.shape[0] // groups, 0)
+    kernel = torch.where(taps_CK, w_OG.unsqueeze(-1), 0).unsqueeze(2 if axis == 2 else 3)
+    x_BCHW = x_BHWC.permute(0, 3, 1, 2)
+    y_BHWO = F.conv2d(x_BCHW, kernel, None, padding=padding, groups=groups).permute(0, 2, 3, 1)
+    # Not by the convolution, whose gradient of a bias is a less careful sum; on a GPU it is a pass of its own anyhow.
+    return y_BHWO if b_O is None else y_BHWO.add_(b_O)
+
+
+def _suits_one_convolution(x: Tensor) -> bool:
+    """Whether a product with this tensor is taken on a GPU in half precision, by its own type or by autocast's.
+
+    There, multiplications are to spare and memory is waited for. In float32 cuDNN would round to TF32, and a compiler
+    fuses the selection with what is around it.
+    """
+    if x.device.type != "cuda" or torch.compiler.is_compiling():
+        return False
+    dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype
+    return dtype in (torch.float16, torch.bfloat16)
 
 
 def cycle_fc_reference(
@@ -112,8 +187,9 @@ def cycle_fc(
         axis: 1 to read along the height, 2 along the width.
         dilation: what the offsets are multiplied by.
         offsets: offsets to use instead of the cycle's, one a channel.
-        impl: `"auto"` (the fastest known here), `"conv"` or `"select"` for the shift by convolution or by selection,
-            `"triton"` for a kernel that shifts while it loads, on a GPU, or `"reference"`.
+        impl: `"auto"` (the fastest known here), `"conv"` or `"select"` for the shift by convolution or by selection
+            and a product after it, `"one_conv"` for both in one convolution, `"triton"` for a kernel that shifts while
+            it loads, on a GPU, or `"reference"`.
 
     Returns:
         `(batch, height, width, channels_out)`.
@@ -126,11 +202,17 @@ def cycle_fc(
         return cycle_fc_reference(x_BHWC, w_OG, b_O, step, axis, dilation, offsets)
     if impl == "triton" and not torch.jit.is_scripting():
         return cycle_fc_triton(x_BHWC, w_OG, b_O, step, axis, dilation, offsets)
-    if impl not in ("auto", "conv", "select", "triton", "reference"):
-        raise ValueError(f"unknown impl '{impl}' of cycle_fc: choose 'auto', 'conv', 'select', 'triton' or 'reference'")
-    offsets_C = channel_offsets(x_BHWC.shape[3], step, dilation, offsets, x_BHWC.device)
-    reach = step // 2 * dilation
-    # cuDNN would round float32 to TF32, and only float32 has a fast depthwise convolution on every CPU.
+    if impl not in ("auto", "conv", "one_conv", "select", "triton", "reference"):
+        raise ValueError(
+            f"unknown impl '{impl}' of cycle_fc: choose 'auto', 'conv', 'one_conv', 'select', 'triton' or 'reference'"
+        )
+    if torch.jit.is_scripting():
+        taps_CK = taps_of(x_BHWC.shape[3], step, dilation, offsets, x_BHWC.device)
+    else:
+        taps_CK = _taps_for(x_BHWC, step, dilation, offsets)
+        if impl == "one_conv" or (impl == "auto" and _suits_one_convolution(x_BHWC)):
+            return cycle_fc_by_one_convolution(x_BHWC, w_OG, b_O, taps_CK, axis)
+    # Only float32 has a fast depthwise convolution on every CPU.
     by_convolution = impl == "conv" or (
         impl == "auto"
         and x_BHWC.device.type == "cpu"
@@ -141,12 +223,11 @@ def cycle_fc(
     if groups == 1 and not torch.jit.is_scripting():
         # The shifted map is not kept: the map itself is, for whatever else reads it.
         shift = shift_by_convolution if by_convolution else shift_by_selection
-        make = functools.partial(shift, offsets_C=offsets_C, reach=reach, axis=axis)
-        return linear_of(make, [x_BHWC], w_OG, b_O)
+        return linear_of(functools.partial(shift, taps_CK=taps_CK, axis=axis), [x_BHWC], w_OG, b_O)
     if by_convolution:
-        shifted_BHWC = shift_by_convolution(x_BHWC, offsets_C, reach, axis)
+        shifted_BHWC = shift_by_convolution(x_BHWC, taps_CK, axis)
     else:
-        shifted_BHWC = shift_by_selection(x_BHWC, offsets_C, reach, axis)
+        shifted_BHWC = shift_by_selection(x_BHWC, taps_CK, axis)
     if groups == 1:
         return linear(shifted_BHWC, w_OG, b_O)
     y_BOHW = F.conv2d(shifted_BHWC.permute(0, 3, 1, 2), w_OG.unsqueeze(2).unsqueeze(3), b_O, groups=groups)

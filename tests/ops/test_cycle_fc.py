@@ -3,9 +3,18 @@ import torch
 from error_budget import assert_within_budget, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mlpzoo.ops import cycle_fc
-from mlpzoo.ops.cycle_fc import channel_offsets, cycle_fc_reference, shift_by_convolution, shift_by_selection
+from mlpzoo.ops.cycle_fc import (
+    _kept_taps,
+    channel_offsets,
+    cycle_fc_reference,
+    shift_by_convolution,
+    shift_by_selection,
+    taps_of,
+)
 
 SHAPES = [
     pytest.param((2, 13, 17, 63), 63, id="odd"),
@@ -14,7 +23,7 @@ SHAPES = [
 ]
 STEPS = pytest.mark.parametrize("step", [3, 5, 7])
 AXES = pytest.mark.parametrize("axis", [1, 2])
-IMPLS = pytest.mark.parametrize("impl", ["conv", "select"])
+IMPLS = pytest.mark.parametrize("impl", ["conv", "one_conv", "select"])
 
 
 def inputs(shape, out_channels, groups=1):
@@ -128,7 +137,7 @@ def test_shift_moves_every_value_unchanged(shape, step, axis, shift, dtype):
             if 0 <= position + offset < shape[axis]:
                 value = x[..., channel].select(axis, position + offset)
                 expected[..., channel].select(axis, position).copy_(value)
-    assert torch.equal(shift(x, offsets, step // 2, axis), expected)
+    assert torch.equal(shift(x, taps_of(shape[3], step), axis), expected)
 
 
 def test_gradients_by_finite_differences():
@@ -139,3 +148,66 @@ def test_gradients_by_finite_differences():
 def test_unknown_impl():
     with pytest.raises(ValueError, match="unknown impl 'cuda'.*'auto'"):
         cycle_fc(*inputs((1, 2, 2, 2), 2), 3, 1, impl="cuda")
+
+
+@IMPLS
+def test_what_inference_keeps_serves_training(impl):
+    _kept_taps.cache_clear()
+    inputs_ = inputs((2, 4, 5, 6), 3)
+    with torch.inference_mode():
+        expected = cycle_fc(*inputs_, 3, 1, impl=impl)
+    leaves = [value.requires_grad_() for value in inputs_]
+    y = cycle_fc(*leaves, 3, 1, impl=impl)
+    y.sum().backward()
+    torch.testing.assert_close(y, expected)
+    assert _kept_taps.cache_info()[:2] == (1, 1), "hits and misses"
+
+
+def test_nothing_is_kept_of_tensors_without_values():
+    _kept_taps.cache_clear()
+    x, w, b = inputs((2, 4, 5, 6), 3)
+    with FakeTensorMode() as mode:
+        assert cycle_fc(*map(mode.from_tensor, (x, w, b)), 3, 1).shape == (2, 4, 5, 3)
+        cycle_fc(torch.empty(1, 4, 5, 6), torch.empty(3, 6), None, 3, 1)
+    torch.testing.assert_close(cycle_fc(x, w, b, 3, 1), cycle_fc_reference(x, w, b, 3, 1))
+
+
+class Operators(TorchDispatchMode):
+    """Takes down the names of what runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "one"), [(torch.bfloat16, True), (torch.float16, True), (torch.float32, False)], ids=str
+)
+def test_on_a_gpu_one_convolution_runs_in_half_precision(dtype, one):
+    with FakeTensorMode(), Operators() as ran:
+        x, w, b = (torch.empty(*size, dtype=dtype, device="cuda") for size in ((2, 4, 5, 6), (8, 6), (8,)))
+        assert cycle_fc(x, w, b, 3, 1).shape == (2, 4, 5, 8)
+    assert ("convolution" in ran.names, "constant_pad_nd" in ran.names) == (one, not one)
+
+
+@pytest.mark.gpu
+@AXES
+@pytest.mark.parametrize(("shape", "out_channels"), SHAPES)
+def test_within_error_budget_on_a_gpu(shape, out_channels, axis):
+    tensors = [value.cuda() for value in inputs(shape, out_channels)]
+    assert_within_budget(*both(3, axis, "auto"), tensors, torch.bfloat16)
+
+
+@pytest.mark.gpu
+@AXES
+def test_autocast_on_a_gpu(axis):
+    x, w, b = (value.cuda().float() for value in inputs((2, 13, 17, 63), 63))
+    with torch.autocast("cuda", dtype=torch.bfloat16), Operators() as ran:
+        y = cycle_fc(x, w, b, 3, axis)
+    assert "convolution" in ran.names
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.float(), cycle_fc_reference(x, w, b, 3, axis), rtol=0.02, atol=0.05)
