@@ -35,7 +35,8 @@ def linear(x: Tensor, w_OI: Tensor, b_O: Tensor | None = None, act: str = "none"
 
     `"onednn"` takes the product from oneDNN, which on the CPUs tried is faster than the library that PyTorch takes
     float32 products from (docs/performance.md); and where no gradient is recorded, it applies the activation while the
-    product is in cache. It has gradients of every order. What tracers and compilers see is always
+    product is in cache. It has gradients of every order. `"epilogue"` applies the tanh form of GELU before the product
+    leaves a GPU's registers, where no gradient is recorded. What tracers and compilers see is always
     `torch.nn.functional`.
 
     Args:
@@ -43,18 +44,21 @@ def linear(x: Tensor, w_OI: Tensor, b_O: Tensor | None = None, act: str = "none"
         w_OI: weight, `(channels_out, channels_in)`.
         b_O: bias, `(channels_out,)`, or None.
         act: `"none"`, `"gelu"` or `"gelu_tanh"`.
-        impl: `"auto"` (the fastest known here), `"onednn"` or `"reference"`.
+        impl: `"auto"` (the fastest known here), `"onednn"`, `"epilogue"` or `"reference"`.
 
     Returns:
         `(…, channels_out)`.
 
     Raises:
-        ValueError: for an unknown `impl` or `act`, or for `"onednn"` where it cannot run.
+        ValueError: for an unknown `impl` or `act`, or for `"onednn"` or `"epilogue"` where it cannot run.
     """
     if torch.jit.is_scripting():
         return linear_reference(x, w_OI, b_O, act)
     if act not in ACTIVATIONS:
         raise ValueError(f"unknown activation '{act}' of linear: choose {', '.join(map(repr, ACTIVATIONS))}")
+    if impl in ("auto", "epilogue") and epilogue_runs(x, w_OI, b_O, act):
+        assert b_O is not None
+        return _epilogue(x, w_OI, b_O)
     if chosen(impl, x, w_OI, b_O) == "reference":
         return linear_reference(x, w_OI, b_O, act)
     if torch.is_grad_enabled():
@@ -127,8 +131,13 @@ def chosen(impl: str, x: Tensor, w_OI: Tensor, b_O: Tensor | None) -> str:
     if impl == "auto":
         enough = onednn_runs(x, w_OI, b_O) and x.numel() * w_OI.shape[0] >= _ENOUGH_WORK
         return "onednn" if enough else "reference"
+    if impl == "epilogue":
+        raise ValueError(
+            "impl 'epilogue' of linear needs act 'gelu_tanh', a bias, and tensors of float16 or bfloat16 on a GPU, "
+            "outside autocast and where no gradient is recorded"
+        )
     if impl not in ("onednn", "reference"):
-        raise ValueError(f"unknown impl '{impl}' of linear: choose 'auto', 'onednn' or 'reference'")
+        raise ValueError(f"unknown impl '{impl}' of linear: choose 'auto', 'onednn', 'epilogue' or 'reference'")
     if impl == "onednn" and not onednn_runs(x, w_OI, b_O):
         raise ValueError(
             "impl 'onednn' of linear needs float32 tensors on a CPU, of two or more axes, outside autocast"
@@ -163,6 +172,34 @@ def onednn_runs(x: Tensor, w_OI: Tensor, b_O: Tensor | None) -> bool:
         # Last, for its trial would fail where any of the above holds.
         and onednn_works()
     )
+
+
+def epilogue_runs(x: Tensor, w_OI: Tensor, b_O: Tensor | None, act: str) -> bool:
+    """Whether a GPU's product can apply the activation, and nobody is watching who would not understand.
+
+    Not in float32: there the product could round to TF32 in one form and not in the other.
+    """
+    return bool(
+        act == "gelu_tanh"
+        and x.device.type == "cuda"
+        and not torch.is_grad_enabled()
+        and not is_watched(x, w_OI, b_O)
+        and b_O is not None
+        and x.dtype in (torch.float16, torch.bfloat16)
+        and x.dtype == w_OI.dtype == b_O.dtype
+        and x.ndim >= 2
+        and x.numel() > 0
+        and not torch.is_autocast_enabled("cuda")
+    )
+
+
+def _epilogue(x: Tensor, w_OI: Tensor, b_O: Tensor) -> Tensor:
+    """PyTorch's own binding of what its transformer encoder runs. It records no gradient.
+
+    On a GPU its GELU is the tanh form, on a CPU the exact one.
+    """
+    y: Tensor = torch._addmm_activation(b_O, rows(x), w_OI.t(), use_gelu=True)
+    return y.view(*x.shape[:-1], w_OI.shape[0])
 
 
 def _onednn(x: Tensor, w_OI: Tensor, b_O: Tensor | None = None, act: str = "none") -> Tensor:

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mlpzoo.layers import MlpBlock
 from mlpzoo.layers.linear import Linear, activated
 from mlpzoo.ops import linear
-from mlpzoo.ops.linear import linear_reference, onednn_works
+from mlpzoo.ops.linear import _epilogue, linear_reference, onednn_works
 
 ACTS = ("none", "gelu", "gelu_tanh")
 SHAPES = [
@@ -208,3 +208,31 @@ def test_what_is_refused():
         linear(x, w, b, "relu")
     with pytest.raises(ValueError, match="needs float32 tensors on a CPU"):
         linear(x.double(), w.double(), b.double(), impl="onednn")
+
+
+@pytest.mark.parametrize(("lead", "i", "o"), SHAPES)
+def test_the_epilogue_keeps_the_shape_of_what_it_gets(lead, i, o):
+    """On a CPU, where the operator's GELU is the exact one."""
+    x, w, b = inputs(lead, i, o)
+    torch.testing.assert_close(_epilogue(x, w, b), linear_reference(x, w, b, "gelu"))
+    strided = x.transpose(0, -2)
+    torch.testing.assert_close(_epilogue(strided, w, b), linear_reference(strided, w, b, "gelu"))
+
+
+def test_the_epilogue_by_name_needs_a_gpu():
+    with pytest.raises(ValueError, match="'epilogue' of linear needs .* on a GPU"):
+        linear(*small(), "gelu_tanh", impl="epilogue")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(("lead", "i", "o"), SHAPES)
+def test_the_epilogue_on_a_gpu(lead, i, o, dtype):
+    """Its error against float64 is at most twice the reference's own."""
+    exact = linear_reference(*inputs(lead, i, o), "gelu_tanh")
+    half = [value.cuda().to(dtype) for value in inputs(lead, i, o)]
+    with torch.no_grad():
+        found = linear(*half, "gelu_tanh", impl="epilogue").double().cpu()
+        peer = linear_reference(*half, "gelu_tanh").double().cpu()
+    budget = 2 * (peer - exact).square().mean().sqrt() + 0.1 * torch.finfo(dtype).eps * exact.abs().mean()
+    assert (found - exact).square().mean().sqrt() <= budget
