@@ -27,12 +27,12 @@ OPS: dict[str, Op] = {name: getattr(ops, name) for name in ops.__all__ if _has_a
 """The ops that have a fast version and a reference twin."""
 
 IMPLS: dict[str, dict[str, tuple[str, ...]]] = {
-    "linear": {"cpu": ("onednn",)},
+    "linear": {"cpu": ("onednn",), "cuda": ("epilogue",)},
     "mlp": {"cpu": ("onednn",)},
     "token_linear": {"cpu": ("bmm",), "cuda": ("bmm", "triton")},
     "spatial_gate": {"cpu": ("bmm",), "cuda": ("bmm", "triton")},
     "axis_linear": {"cpu": ("swap", "conv"), "cuda": ("swap", "triton")},
-    "cycle_fc": {"cpu": ("conv", "select"), "cuda": ("select", "triton")},
+    "cycle_fc": {"cpu": ("conv", "one_conv", "select"), "cuda": ("select", "triton")},
     "reweighted_sum": {"cuda": ("triton",)},
 }
 """What an op offers on a device besides `"auto"` and `"reference"`; not what rounds float32 there."""

@@ -72,7 +72,7 @@ def test_every_implementation_that_an_op_names_is_timed_somewhere(model, size):
             trial.once()
         except ValueError as error:
             # The complaint about an unknown one lists all.
-            named = set(re.findall("'([a-z]+)'", str(error))) - {"auto", "reference"}
+            named = set(re.findall("'([a-z_]+)'", str(error))) - {"auto", "reference"}
         timed = {impl for impls in IMPLS.get(call.op, {}).values() for impl in impls}
         assert named <= timed, f"name {named - timed} of {call.op} in benchmarks.op_calls.IMPLS"
 
