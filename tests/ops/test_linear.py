@@ -81,16 +81,20 @@ def test_gradients_of_what_is_asked_for_alone(needed):
             torch.testing.assert_close(a.grad, b.grad)
 
 
+def penalty_gradients(function, dtype):
+    """The gradients of a gradient penalty for input and weight, in float64."""
+    x, w, b = (value.to(dtype).requires_grad_() for value in inputs((3, 5), 6, 4))
+    (gradient,) = torch.autograd.grad(function(x, w, b).square().sum(), x, create_graph=True)
+    return [value.double() for value in torch.autograd.grad(gradient.square().sum(), [x, w])]
+
+
 def test_gradients_of_gradients():
-    """As a gradient penalty takes them."""
-    penalties = []
-    for function in (forced, linear_reference):
-        x, w, b = (value.clone().requires_grad_() for value in small())
-        (gradient,) = torch.autograd.grad(function(x, w, b).square().sum(), x, create_graph=True)
-        gradient.square().sum().backward()
-        penalties.append((x.grad, w.grad))
-    for a, b in zip(*penalties, strict=True):
-        torch.testing.assert_close(a, b)
+    """Their error against float64 is at most three times the reference's own."""
+    exact = penalty_gradients(linear_reference, torch.float64)
+    found, peers = (penalty_gradients(function, torch.float32) for function in (forced, linear_reference))
+    for truth, value, peer in zip(exact, found, peers, strict=True):
+        budget = 3 * (peer - truth).square().mean().sqrt() + 0.1 * torch.finfo(torch.float32).eps * truth.abs().mean()
+        assert (value - truth).square().mean().sqrt() <= budget
 
 
 @DEPRECATED
