@@ -15,7 +15,7 @@ from mlpzoo.layers.grid_bound import GridBound
 from mlpzoo.layers.linear import Linear, gelu_form, has_hooks, is_plain, rest
 from mlpzoo.layers.mixing import TokenLinear
 from mlpzoo.ops import attention, linear, spatial_gate
-from mlpzoo.ops.linear import is_watched
+from mlpzoo.ops.linear import compiles_to_operator, is_watched
 from mlpzoo.ops.resize import Grid
 
 
@@ -177,7 +177,9 @@ class SpatialGatingMlp(nn.Module):
     @torch.jit.unused
     def _may_halve(self, x_BTC: Tensor) -> bool:
         """Whether it saves time to compute the gate's halves apart, and nobody would notice."""
-        if torch.is_grad_enabled() or is_watched(x_BTC, self.fc1.weight) or (self.drop1.training and self.drop1.p > 0):
+        if torch.is_grad_enabled() or (self.drop1.training and self.drop1.p > 0):
+            return False
+        if is_watched(x_BTC, self.fc1.weight) and not compiles_to_operator(x_BTC, self.fc1.weight, self.fc1.bias):
             return False
         plain = is_plain(self.fc1) and gelu_form(self.act) and type(self.gate) is SpatialGatingUnit
         return bool(plain) and not has_hooks(self.fc1, self.act, self.drop1, self.gate)

@@ -39,8 +39,12 @@ def linear(x: Tensor, w_OI: Tensor, b_O: Tensor | None = None, act: str = "none"
     `"onednn"` takes the product from oneDNN, which on the CPUs tried is faster than the library that PyTorch takes
     float32 products from (docs/performance.md); and where no gradient is recorded, it applies the activation while the
     product is in cache. It has gradients of every order. `"epilogue"` applies the tanh form of GELU before the product
-    leaves a GPU's registers, where no gradient is recorded. What tracers and compilers see is always
-    `torch.nn.functional`.
+    leaves a GPU's registers, where no gradient is recorded.
+
+    What tracers and compilers see is `torch.nn.functional`, with one exception: what `torch.compile` makes for
+    inference in float32 on a CPU calls the operator `mlpzoo::linear`, without which it would be slower than what it was
+    made from. `"reference"` leaves that to the compiler; and so does PyTorch 2.11, which cannot tell compiling from
+    exporting.
 
     Args:
         x: `(…, channels_in)`, of any strides.
@@ -59,6 +63,8 @@ def linear(x: Tensor, w_OI: Tensor, b_O: Tensor | None = None, act: str = "none"
         return linear_reference(x, w_OI, b_O, act)
     if act not in ACTIVATIONS:
         raise ValueError(f"unknown activation '{act}' of linear: choose {', '.join(map(repr, ACTIVATIONS))}")
+    if impl in ("auto", "onednn") and compiles_to_operator(x, w_OI, b_O):
+        return linear_operator(x, w_OI, b_O, act)
     if impl in ("auto", "epilogue") and epilogue_runs(x, w_OI, b_O, act):
         assert b_O is not None
         return _epilogue(x, w_OI, b_O)
@@ -177,6 +183,37 @@ def onednn_runs(x: Tensor, w_OI: Tensor, b_O: Tensor | None) -> bool:
     )
 
 
+def compiles_to_operator(x: Tensor, w_OI: Tensor, b_O: Tensor | None) -> bool:
+    """Whether `torch.compile` is at work on inference that oneDNN can take products of.
+
+    It must not depend on the number of rows: the compiler would make new code when that changes.
+    """
+    return bool(
+        torch.compiler.is_dynamo_compiling()
+        and not torch.compiler.is_exporting()
+        and not torch._C._are_functorch_transforms_active()
+        and not torch.is_grad_enabled()
+        and x.device.type == "cpu"
+        and x.dtype == w_OI.dtype == torch.float32
+        and (b_O is None or b_O.dtype == torch.float32)
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+@torch.library.custom_op("mlpzoo::linear", mutates_args=(), device_types="cpu")
+def linear_operator(x: Tensor, w_OI: Tensor, b_O: Tensor | None, act: str) -> Tensor:
+    """`linear` without gradients, as an operator that compilers call and do not look into."""
+    enough = x.ndim >= 2 and x.numel() * w_OI.shape[0] >= _ENOUGH_WORK
+    if enough and torch.backends.mkldnn.enabled and onednn_works():
+        return _onednn(x, w_OI, b_O, act).contiguous()
+    return linear_reference(x, w_OI, b_O, act).contiguous()
+
+
+@linear_operator.register_fake
+def _(x: Tensor, w_OI: Tensor, b_O: Tensor | None, act: str) -> Tensor:
+    return x.new_empty(*x.shape[:-1], w_OI.shape[0])
+
+
 def epilogue_runs(x: Tensor, w_OI: Tensor, b_O: Tensor | None, act: str) -> bool:
     """Whether a GPU's product can apply the activation, and nobody is watching who would not understand.
 
@@ -291,5 +328,6 @@ def _flops(x_shape: Any, w_shape: Any, *_: Any, out_shape: Any = None, **__: Any
     return int(2 * rows * w_shape[0] * w_shape[1])
 
 
+register_flop_formula(torch.ops.mlpzoo.linear)(_flops)
 if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
     register_flop_formula(torch.ops.mkldnn._linear_pointwise)(_flops)

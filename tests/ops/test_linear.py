@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mlpzoo.layers import MlpBlock
 from mlpzoo.layers.linear import Linear, activated
 from mlpzoo.ops import linear
-from mlpzoo.ops.linear import _epilogue, linear_reference, onednn_works
+from mlpzoo.ops.linear import _epilogue, linear_operator, linear_reference, onednn_works
 
 ACTS = ("none", "gelu", "gelu_tanh")
 SHAPES = [
@@ -17,7 +17,7 @@ SHAPES = [
 ]
 
 
-DEPRECATED = pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:FutureWarning")
+DEPRECATED = pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:Warning")
 
 
 def inputs(lead, i, o):
@@ -116,7 +116,7 @@ def big_layer():
 
 
 def names_run(function):
-    with torch.profiler.profile() as profile:
+    with torch.profiler.profile(acc_events=True) as profile:
         function()
     return {event.key for event in profile.key_averages()}
 
@@ -240,3 +240,97 @@ def test_the_epilogue_on_a_gpu(lead, i, o, dtype):
         peer = linear_reference(*half, "gelu_tanh").double().cpu()
     budget = 2 * (peer - exact).square().mean().sqrt() + 0.1 * torch.finfo(dtype).eps * exact.abs().mean()
     assert (found - exact).square().mean().sqrt() <= budget
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+def test_the_operator_is_registered_in_full(act, bias):
+    x, w, b = inputs((2, 196), 384, 768) if act == "gelu" else inputs((2, 3), 6, 4)
+    arguments = (x.float(), w.float(), b.float() if bias else None, act)
+    tests = ("test_schema", "test_faketensor")
+    assert torch.library.opcheck(linear_operator, arguments, test_utils=tests) == dict.fromkeys(tests, "SUCCESS")
+    assert_close_to_reference(linear_operator(*arguments), arguments)
+
+
+def assert_close_to_reference(found, arguments):
+    expected = linear_reference(*arguments)
+    assert (found.shape, found.stride()) == (expected.shape, expected.stride())
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("strided", [lambda x: x.transpose(0, 1), lambda x: x[:, ::2], lambda x: x[:0]], ids=range(3))
+def test_the_operator_gives_dense_memory(strided):
+    x, w, b = small()
+    assert_close_to_reference(linear_operator(strided(x), w, b, "gelu"), (strided(x).contiguous(), w, b, "gelu"))
+
+
+class Graphs:
+    """A backend that keeps the graphs it gets and runs them as they are."""
+
+    def __init__(self):
+        self.graphs = []
+
+    def __call__(self, graph, example):
+        self.graphs.append(graph)
+        return graph
+
+    def calls(self):
+        return [str(node.target) for graph in self.graphs for node in graph.graph.nodes if node.op == "call_function"]
+
+
+@pytest.fixture
+def graphs():
+    torch.compiler.reset()
+    yield Graphs()
+    torch.compiler.reset()
+
+
+def seems_to_export():
+    """What PyTorch tells a function that it compiles."""
+    compiled = torch.compile(lambda x: x + torch.compiler.is_exporting(), backend="eager")
+    return bool(compiled(torch.zeros(1)))
+
+
+def test_compiled_inference_calls_the_operator_whatever_the_number_of_rows(graphs):
+    if seems_to_export():
+        pytest.skip("this PyTorch takes compiling for exporting, as 2.11 does, and then the operator is not called")
+    block = MlpBlock(48, 96)
+    compiled = torch.compile(block, fullgraph=True, dynamic=True, backend=graphs)
+    with torch.no_grad():
+        for rows in (2, 5, 4000):
+            x = torch.randn(rows, 48)
+            torch.testing.assert_close(compiled(x), block(x), rtol=1e-5, atol=1e-5)
+    assert [call for call in graphs.calls() if "linear" in call] == ["mlpzoo.linear.default"] * 2
+    assert not [call for call in graphs.calls() if "gelu" in call], "it is part of the operator"
+
+
+@pytest.mark.parametrize(
+    ("impl", "dtype", "grad"),
+    [
+        pytest.param("reference", torch.float32, False, id="reference"),
+        pytest.param("auto", torch.bfloat16, False, id="bfloat16"),
+        pytest.param("auto", torch.float32, True, id="training"),
+    ],
+)
+def test_all_else_that_is_compiled_calls_what_everybody_knows(impl, dtype, grad, graphs):
+    block = MlpBlock(8, 16, impl=impl, dtype=dtype)
+    with torch.set_grad_enabled(grad):
+        torch.compile(block, fullgraph=True, backend=graphs)(torch.randn(3, 8, dtype=dtype))
+    assert graphs.graphs
+    assert not [call for call in graphs.calls() if "mlpzoo" in call]
+
+
+@pytest.mark.parametrize("strict", [True, False], ids=["strict", "not-strict"])
+def test_exported_programs_call_what_everybody_knows(strict):
+    with torch.no_grad():
+        program = torch.export.export(MlpBlock(8, 16), (torch.randn(3, 8),), strict=strict)
+    assert not [node for node in program.graph.nodes if "mlpzoo" in str(node.target)]
+
+
+def test_many_compiled_at_once(graphs):
+    x, w, b = small()
+    weights = torch.stack([w, 2 * w])
+    with torch.no_grad():
+        compiled = torch.compile(vmap(lambda w: linear(x, w, b, "gelu")), fullgraph=True, backend="eager")
+        expected = torch.stack([linear_reference(x, v, b, "gelu") for v in weights])
+        torch.testing.assert_close(compiled(weights), expected)

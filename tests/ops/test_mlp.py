@@ -23,7 +23,7 @@ SHAPES = [
     ]
 ]
 # PyTorch's own forward mode scripts its formulas.
-DEPRECATED = pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:FutureWarning")
+DEPRECATED = pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:Warning")
 ACTS = pytest.mark.parametrize("act", ["gelu", "gelu_tanh"])
 
 
