@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from timm.layers.activations import GELU, GELUTanh
 from torch import Tensor, nn
 
-from mlpzoo.ops.linear import onednn_runs
+from mlpzoo.ops.linear import linear, onednn_runs
 
 FUSED: dict[type[nn.Module], tuple[str, str]] = {
     nn.Identity: ("none", ""),
@@ -21,6 +21,9 @@ FUSED: dict[type[nn.Module], tuple[str, str]] = {
     GELUTanh: ("gelu", "tanh"),
 }
 """Activations that oneDNN applies itself, and how PyTorch's operator calls them."""
+
+FORMS: dict[type[nn.Module], str] = {nn.Identity: "none", GELU: "gelu", GELUTanh: "gelu_tanh"}
+"""Those that `mlpzoo.ops.linear` knows, and what it calls them."""
 
 
 @functools.cache
@@ -62,7 +65,7 @@ class PackedLinear(nn.Linear):
 
     There, the weight is kept a second time in oneDNN's layout. That copy is made at the first call, again whenever the
     weight has changed, and is neither saved nor copied nor moved. Everywhere else, compiled and exported code included,
-    this is a plain linear layer and its activation.
+    this is `mlpzoo.ops.linear`.
 
     Args:
         linear: whose weight and bias it takes.
@@ -82,8 +85,15 @@ class PackedLinear(nn.Linear):
         """`(..., in_features)` to `(..., out_features)`; `residual`, if given, is added to the result."""
         if not torch.jit.is_scripting() and self._can_be_packed(x):
             return self._packed_forward(x, residual)
-        y = self.act(F.linear(x, self.weight, self.bias))
+        y = self._plain_forward(x)
         return y if residual is None else residual + y
+
+    def _plain_forward(self, x: Tensor) -> Tensor:
+        if not torch.jit.is_scripting():
+            form = FORMS.get(type(self.act))
+            if form:
+                return linear(x, self.weight, self.bias, form)
+        return self.act(F.linear(x, self.weight, self.bias))
 
     @torch.jit.unused
     def _can_be_packed(self, x: Tensor) -> bool:

@@ -24,6 +24,8 @@ _WIDE, _LARGE = 1024, 2 << 20
 
 _PLAIN = (Tensor, nn.Parameter)
 
+_ONEDNN = torch.backends.mkldnn.is_available()
+
 
 def linear_reference(x: Tensor, w_OI: Tensor, b_O: Tensor | None = None, act: str = "none") -> Tensor:
     """The same function as `linear`, one step after the other."""
@@ -193,6 +195,7 @@ def compiles_to_operator(x: Tensor, w_OI: Tensor, b_O: Tensor | None) -> bool:
         and not torch.compiler.is_exporting()
         and not torch._C._are_functorch_transforms_active()
         and not torch.is_grad_enabled()
+        and _ONEDNN
         and x.device.type == "cpu"
         and x.dtype == w_OI.dtype == torch.float32
         and (b_O is None or b_O.dtype == torch.float32)
@@ -221,10 +224,10 @@ def epilogue_runs(x: Tensor, w_OI: Tensor, b_O: Tensor | None, act: str) -> bool
     """
     return bool(
         act == "gelu_tanh"
-        and x.device.type == "cuda"
+        and b_O is not None
         and not torch.is_grad_enabled()
         and not is_watched(x, w_OI, b_O)
-        and b_O is not None
+        and x.device.type == "cuda"
         and x.dtype in (torch.float16, torch.bfloat16)
         and x.dtype == w_OI.dtype == b_O.dtype
         and x.ndim >= 2

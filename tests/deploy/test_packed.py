@@ -145,3 +145,16 @@ def test_operators_that_changed_are_not_used(monkeypatch):
 
 def test_the_activations_the_networks_have_are_fused():
     assert {type(create_activation(name)) for name in ("gelu", "gelu_tanh", "relu")} <= set(FUSED)
+
+
+@pytest.mark.parametrize("act", ["none", "gelu", "gelu_tanh"])
+def test_compiled_it_sees_to_the_activation_too(act):
+    layer = PackedLinear(nn.Linear(6, 8), None if act == "none" else create_activation(act)).requires_grad_(False)
+    x = torch.randn(3, 6)
+    torch.compiler.reset()
+    with torch.no_grad():
+        compiled = torch.compile(layer, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(x), layer(x), rtol=1e-5, atol=1e-6)
+        graph = torch.fx.symbolic_trace(layer, concrete_args={"residual": None})
+        torch.testing.assert_close(graph(x), layer(x), rtol=1e-5, atol=1e-6)
+    torch.compiler.reset()
