@@ -193,13 +193,14 @@ def compiles_to_operator(x: Tensor, w_OI: Tensor, b_O: Tensor | None) -> bool:
     return bool(
         torch.compiler.is_dynamo_compiling()
         and not torch.compiler.is_exporting()
-        and not torch._C._are_functorch_transforms_active()
         and not torch.is_grad_enabled()
         and _ONEDNN
         and x.device.type == "cpu"
         and x.dtype == w_OI.dtype == torch.float32
         and (b_O is None or b_O.dtype == torch.float32)
         and not torch.is_autocast_enabled("cpu")
+        # Last, for asking leaves a node in the graph.
+        and not torch._C._are_functorch_transforms_active()
     )
 
 
