@@ -205,6 +205,9 @@ def test_training_mode_reaches_the_blocks():
     assert torch.equal(model.eval()(x), model(x))
 
 
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.11."), reason="the compiler of PyTorch 2.11 cannot follow the making of a view"
+)
 def test_compile():
     # What was compiled of the same code before, by other tests, would make all sizes dynamic from the start.
     torch.compiler.reset()
