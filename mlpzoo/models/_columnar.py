@@ -64,7 +64,6 @@ class ColumnarBackbone(GridBound, Backbone):
     config: ColumnarConfig
     feature_stack = "blocks"
     feature_formats = ("NCHW", "NLC")
-    __jit_ignored_attributes__: ClassVar[list[str]] = ["config", "weights_by_grid"]
     token_weight: ClassVar[str] = ""
     """Name of a weight whose last axis is the tokens of the grid; empty where no weight is bound to a grid."""
 
@@ -116,17 +115,13 @@ class ColumnarBackbone(GridBound, Backbone):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """An image batch `(B, I, H, W)` to normalized tokens `(B, T, C)`."""
-        if self.dynamic_img_size and not torch.jit.is_scripting():
+        if self.dynamic_img_size:
             view, x = self._fitting(x)
             return view.forward_features(x)
         x_BTC = self.embed(x)
-        if self.grad_checkpointing and not torch.jit.is_scripting():
-            x_BTC = checkpoint_seq(self.blocks, x_BTC)
-        else:
-            x_BTC = self.blocks(x_BTC)
+        x_BTC = checkpoint_seq(self.blocks, x_BTC) if self.grad_checkpointing else self.blocks(x_BTC)
         return self.norm(x_BTC)
 
-    @torch.jit.ignore
     def forward_intermediates(
         self, x: Tensor, *args: Any, **options: Any
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
@@ -145,7 +140,6 @@ class ColumnarBackbone(GridBound, Backbone):
         y_BTC = (self.norm(x) if norm else x)[:, self.num_prefix_tokens :]
         return y_BTC if output_fmt == "NLC" else y_BTC.transpose(1, 2).unflatten(2, self.stem.grid_size).contiguous()
 
-    @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, LayerwisePattern]:
         """Patterns that group the parameters by depth, for layer-wise learning rates."""
         return {
@@ -153,7 +147,6 @@ class ColumnarBackbone(GridBound, Backbone):
             "blocks": [(r"^blocks\.(\d+)", None), (r"^norm", (99999,))],
         }
 
-    @torch.jit.ignore
     def set_input_size(self, img_size: int | Grid | None = None, patch_size: int | Grid | None = None) -> None:
         """Take another image or patch size; weights bound to the old grid are resized to the new one, in place.
 
@@ -172,7 +165,6 @@ class ColumnarBackbone(GridBound, Backbone):
         self.config = dataclasses.replace(self.config, img_size=self.stem.img_size, patch_size=self.stem.patch_size)
         self._remember_input_size(self.stem.img_size)
 
-    @torch.jit.ignore
     def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
         """Every weight bound to the token grid: each layer that has one is a `GridBound`."""
         for prefix, module in self.named_modules():
@@ -180,7 +172,6 @@ class ColumnarBackbone(GridBound, Backbone):
                 for name, value in module.weights_at(old_grid, new_grid):
                     yield f"{prefix}.{name}", value
 
-    @torch.jit.ignore
     def view_at(self, img_size: Grid) -> "ColumnarBackbone":
         """This network as `set_input_size` would leave it, as another object that shares all weights bound to no grid.
 
@@ -213,7 +204,6 @@ class ColumnarBackbone(GridBound, Backbone):
         below, right = (-side % patch for side, patch in zip((height, width), self.stem.patch_size, strict=True))
         return self.view_at((height + below, width + right)), F.pad(x_BIHW, (0, right, 0, below))
 
-    @torch.jit.ignore
     def tokens_in(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
         """How many patch tokens a state dict of these shapes is bound to; None where it is bound to no number."""
         shape = shapes.get(self.token_weight)

@@ -119,7 +119,7 @@ class ConvMixer(MapBackbone):
     def forward_features(self, x: Tensor) -> Tensor:
         """An image batch `(B, I, H, W)` to the last block's map `(B, H', W', C)`."""
         x_BHWC = self.stem(x)
-        if self.grad_checkpointing and not torch.jit.is_scripting():
+        if self.grad_checkpointing:
             for block in self.blocks:
                 x_BHWC = self.run_part(block, x_BHWC)
         else:
@@ -139,7 +139,6 @@ class ConvMixer(MapBackbone):
         """What leaves a block is normalized already."""
         return self.norm(x)
 
-    @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, LayerwisePattern]:
         """Patterns that group the parameters by depth, for layer-wise learning rates."""
         return {"stem": r"^stem", "blocks": r"^blocks\.(\d+)"}

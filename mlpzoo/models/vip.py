@@ -99,7 +99,6 @@ class VipStem(ConvEmbed):
         super().__init__(config.in_chans, config.embed_dims[0], config.patch_size, config.patch_size, **dd)
         self.bind(config)
 
-    @torch.jit.ignore
     def bind(self, config: VipConfig) -> None:
         """Take the config's image size."""
         self.img_size: Grid = to_2tuple(config.img_size)
@@ -135,7 +134,6 @@ class VisionPermutator(PyramidBackbone):
             config.embed_dims[stage], grid, proj_drop=config.proj_drop_rate, impl=config.impl, **dd
         )
 
-    @torch.jit.ignore
     def set_input_size(self, img_size: int | Grid | None = None) -> None:
         """Take images of another size: the segments follow the grid, the weights keep their values.
 

@@ -145,20 +145,17 @@ class VisionTransformer(ColumnarBackbone):
             x_BTC = torch.cat([self.cls_token.expand(x_BTC.shape[0], -1, -1), x_BTC], dim=1)
         return self.pos_drop(x_BTC + self.pos_embed)
 
-    @torch.jit.ignore
     def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
         """The position embeddings of the patches; that of the class token stays."""
         prefix, patches = self.pos_embed.tensor_split([self.num_prefix_tokens], dim=1)
         patches = resize_output_tokens(patches[0].T, old_grid, new_grid).T[None]
         yield "pos_embed", torch.cat([prefix, patches], dim=1)
 
-    @torch.jit.ignore
     def tokens_in(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
         """How many patch tokens a state dict of these shapes is bound to."""
         shape = shapes.get("pos_embed", ())
         return shape[1] - ("cls_token" in shapes) if len(shape) == 3 else None
 
-    @torch.jit.ignore
     def explain_misfit(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
         """Name the option that a file of these shapes was built with, where it is a known one."""
         shape = shapes.get("pre_logits.fc.bias")
@@ -170,7 +167,6 @@ class VisionTransformer(ColumnarBackbone):
             return f"The file wants a model built with class_token={pool == 'token'}, global_pool='{pool}'"
         return super().explain_misfit(shapes)
 
-    @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
         """The embeddings, which are no linear maps."""
         return {"pos_embed", "cls_token"} & set(dict(self.named_parameters()))
