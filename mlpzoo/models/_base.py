@@ -59,6 +59,10 @@ class BackboneConfig:
         """Name of the convolution that sees the image, whose input channels are the image's."""
         return "stem.proj"
 
+    def fields_from_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+        """Fields, besides those every family has, that a state dict of these shapes in our layout was built with."""
+        return {}
+
     def drop_path_rates(self, num_blocks: int) -> list[float]:
         """The stochastic depth rate of each block, in order."""
         if not self.drop_path_decay:
@@ -164,14 +168,14 @@ class Backbone(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Features after chosen parts of the network: blocks of a columnar one, stages of a pyramid.
+        """Features after chosen parts of the network: blocks of an isotropic one, stages of a pyramid.
 
         Args:
             x: image batch, `(batch, in_chans, height, width)`.
             indices: the last n parts for an int, all for None, else the parts listed; negative counts from the end.
-            norm: whether to apply the final norm: to each of a columnar network, to the last of a pyramid.
+            norm: whether to apply the final norm: to each of an isotropic network, to the last of a pyramid.
             stop_early: whether to stop after the last part asked for.
-            output_fmt: `"NCHW"`; or `"NLC"` for the tokens of a columnar network, `"NHWC"` for the maps of a pyramid.
+            output_fmt: `"NCHW"`; or `"NLC"` for the tokens of an isotropic network, `"NHWC"` for the maps of a pyramid.
             intermediates_only: whether to leave out the final features.
 
         Returns:

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from mlpzoo.layers import ConvEmbed, Downsample, WeightedPermuteMLP
 from mlpzoo.models._family import Family, Weights
+from mlpzoo.models._keymap import KeyMap
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig
+from mlpzoo.models._pyramid_files import number_stages, stage_rules
 from mlpzoo.ops.resize import Grid
 
 
@@ -169,6 +171,9 @@ def _file(top1: float, crop_pct: float) -> Weights:
     return Weights(url=None, where=DRIVE, license=LICENSE, top1=top1, top1_source=README, crop_pct=crop_pct, **IMAGENET)
 
 
+FORMATS = (KeyMap("the authors' .pth", stage_rules(r"mlp_[chw]"), rename=number_stages),)
+
+
 FAMILY = Family(
     name="vip",
     title="Vision Permutator",
@@ -190,4 +195,5 @@ FAMILY = Family(
         "vip_m7.in1k": _file(82.7, 0.9),
         "vip_l7.in1k": _file(83.2, 0.875),
     },
+    formats=FORMATS,
 )

@@ -19,15 +19,15 @@ from timm.layers import lecun_normal_
 from torch import Tensor, nn
 
 from mlpzoo.layers import EncoderBlock, PatchEmbed, ResNetStem
-from mlpzoo.models._columnar import ColumnarBackbone, ColumnarConfig
 from mlpzoo.models._family import HALF, Family
-from mlpzoo.models._vit_files import RELEASED
+from mlpzoo.models._isotropic import IsotropicBackbone, IsotropicConfig
+from mlpzoo.models.vit_files import FORMATS, RELEASED, TO_TIMM
 from mlpzoo.ops import resize_output_tokens
 from mlpzoo.ops.resize import Grid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VitConfig(ColumnarConfig):
+class VitConfig(IsotropicConfig):
     """Settings of a Vision Transformer.
 
     Attributes:
@@ -72,8 +72,13 @@ class VitConfig(ColumnarConfig):
         """Name of the convolution that sees the image."""
         return super().first_conv if self.resnet_depths is None else "stem.backbone.conv_root"
 
+    def fields_from_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+        """The units of the tanh layer before the head, where there is one."""
+        representation = shapes.get("pre_logits.fc.bias")
+        return {"representation_size": representation[0]} if representation else {}
 
-class VisionTransformer(ColumnarBackbone):
+
+class VisionTransformer(IsotropicBackbone):
     """Patch or hybrid embedding, class token, `depth` encoder blocks, LayerNorm, pool, optional tanh layer, head."""
 
     family = "vit"
@@ -215,4 +220,18 @@ FAMILY = Family(
         "vit_r50_l32": VitConfig(patch_size=32, resnet_depths=(3, 4, 6, 3), **LARGE),
     },
     weights=RELEASED,
+    formats=FORMATS,
+    to_timm=TO_TIMM,
+    timm_twins={
+        f"vit_{size}": f"vit_{name}_224"
+        for size, name in (
+            ("ti16", "tiny_patch16"),
+            ("s32", "small_patch32"),
+            ("s16", "small_patch16"),
+            ("b32", "base_patch32"),
+            ("b16", "base_patch16"),
+            ("l32", "large_patch32"),
+            ("l16", "large_patch16"),
+        )
+    },
 )

@@ -292,6 +292,7 @@ def test_traced(family, options):
         assert_equal(torch.fx.symbolic_trace(folded)(x), expected, 1e-4)
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         assert_equal(torch.jit.trace(folded, x)(x), expected, 1e-4)
 
 

@@ -1,4 +1,4 @@
-"""The base of columnar backbones: one grid of tokens from the stem to the head.
+"""The base of isotropic backbones: one grid of tokens from the stem to the head.
 
 Shape suffixes: B batch, I image channels, H × W pixels, T tokens (prefix tokens such as a class token included),
 C channels of a token.
@@ -21,8 +21,8 @@ from mlpzoo.ops.resize import Grid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ColumnarConfig(BackboneConfig):
-    """Settings of a columnar backbone.
+class IsotropicConfig(BackboneConfig):
+    """Settings of an isotropic backbone.
 
     Attributes:
         img_size: image height and width in pixels, an int if square.
@@ -49,7 +49,7 @@ class ColumnarConfig(BackboneConfig):
             self._require(name, len(sides) == 2 and min(sides) >= 1, "a size or a (height, width), in pixels")
 
 
-class ColumnarBackbone(GridBound, Backbone):
+class IsotropicBackbone(GridBound, Backbone):
     """Stem, blocks, norm, pool, head over tokens `(batch, tokens, channels)` that keep one grid.
 
     A family implements `build_block`, `reset_parameters`, and where it differs from a plain LayerNorm and patch
@@ -61,7 +61,7 @@ class ColumnarBackbone(GridBound, Backbone):
         dtype: their type.
     """
 
-    config: ColumnarConfig
+    config: IsotropicConfig
     feature_stack = "blocks"
     feature_formats = ("NCHW", "NLC")
     token_weight: ClassVar[str] = ""
@@ -69,7 +69,7 @@ class ColumnarBackbone(GridBound, Backbone):
 
     def __init__(
         self,
-        config: ColumnarConfig,
+        config: IsotropicConfig,
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -172,7 +172,7 @@ class ColumnarBackbone(GridBound, Backbone):
                 for name, value in module.weights_at(old_grid, new_grid):
                     yield f"{prefix}.{name}", value
 
-    def view_at(self, img_size: Grid) -> "ColumnarBackbone":
+    def view_at(self, img_size: Grid) -> "IsotropicBackbone":
         """This network as `set_input_size` would leave it, as another object that shares all weights bound to no grid.
 
         Args:
@@ -198,7 +198,7 @@ class ColumnarBackbone(GridBound, Backbone):
             put_weights(view, resized)
         return view
 
-    def _fitting(self, x_BIHW: Tensor) -> tuple["ColumnarBackbone", Tensor]:
+    def _fitting(self, x_BIHW: Tensor) -> tuple["IsotropicBackbone", Tensor]:
         """The view for images of this size, and the images padded to whole patches."""
         height, width = x_BIHW.shape[2:]
         below, right = (-side % patch for side, patch in zip((height, width), self.stem.patch_size, strict=True))
