@@ -48,11 +48,9 @@ class ConvEmbed(nn.Module):
 
     def grid_after(self, grid: Grid) -> Grid:
         """Height and width of the map for those of an image."""
-        kernel_size, padding, dilation = (
-            pair[0] for pair in (self.proj.kernel_size, self.proj.padding, self.proj.dilation)
-        )
+        padding = self.proj.padding[0]
         assert isinstance(padding, int)
-        beyond = 2 * padding - dilation * (kernel_size - 1) - 1
+        beyond = 2 * padding - self.proj.dilation[0] * (self.proj.kernel_size[0] - 1) - 1
         height, width = ((side + beyond) // self.stride + 1 for side in grid)
         return height, width
 

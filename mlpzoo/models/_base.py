@@ -100,8 +100,7 @@ class GridBoundConfig(BackboneConfig):
     def __post_init__(self) -> None:
         """Refuse values no network can be built from. Which sizes work is checked when one is built."""
         super().__post_init__()
-        size = to_2tuple(self.img_size)
-        self._require("img_size", len(size) == 2 and min(size) >= 1, "a size or a (height, width), in pixels")
+        self._require("img_size", len(to_2tuple(self.img_size)) == 2, "a size or a (height, width), in pixels")
 
     @property
     def image_size(self) -> Grid:

@@ -7,7 +7,7 @@ config `image_size` and `working_sides`.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import torch.fx
 import torch.nn.functional as F
@@ -22,6 +22,9 @@ from mlpzoo.ops.resize import Grid
 
 # A traced graph keeps it as one call: symbolic sizes cannot be compared while tracing.
 torch.fx.wrap("check_image_size")
+
+
+Network = TypeVar("Network", bound="SizedNetwork")
 
 
 def times(grid: Grid) -> str:
@@ -142,7 +145,7 @@ class SizedNetwork(nn.Module):
             self.pretrained_cfg = {**cfg, "input_size": (self.config.in_chans, *img_size)}
             self.default_cfg = self.pretrained_cfg
 
-    def view_at(self, img_size: Grid) -> Self:
+    def view_at(self: Network, img_size: Grid) -> Network:
         """This network as `set_input_size` would leave it, as another object that shares all weights bound to no grid.
 
         The resized weights are functions of this network's, so gradients reach those. Layers whose grid stays, and all
@@ -163,7 +166,7 @@ class SizedNetwork(nn.Module):
             put_weights(view, self, view.grid)
         return view
 
-    def fitting(self, x_BIHW: Tensor) -> tuple[Self, Tensor]:
+    def fitting(self: Network, x_BIHW: Tensor) -> tuple[Network, Tensor]:
         """What takes these images, and the images as it takes them.
 
         That is the network itself, unless `dynamic_img_size` says that it follows the images: then a view of it, and
@@ -226,7 +229,8 @@ class SizedNetwork(nn.Module):
                     f"it is bound to {found}, but images of {times(stated)} pixels have {given}{_in(name)}"
                 )
             return stated
-        exact, squares = [], []
+        exact: list[Grid] = []
+        squares: list[Grid] = []
         for name, found in told.items():
             whole = _completed(found)
             grid = modules[name].grid

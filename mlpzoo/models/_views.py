@@ -38,13 +38,13 @@ def view_of(module: Module, replaced: Mapping[str, nn.Module]) -> Module:
     """
     below: dict[str, dict[str, nn.Module]] = {}
     for name, replacement in replaced.items():
-        child, _, rest = name.partition(".")
-        below.setdefault(child, {})[rest] = replacement
+        first, _, rest = name.partition(".")
+        below.setdefault(first, {})[rest] = replacement
     view = shallow(module)
-    for name, inner in below.items():
-        child = inner.pop("", None) or module._modules[name]
+    for place, inner in below.items():
+        child = inner.pop("", None) or module._modules[place]
         assert child is not None
-        view._modules[name] = view_of(child, inner) if inner else child
+        view._modules[place] = view_of(child, inner) if inner else child
     return view
 
 

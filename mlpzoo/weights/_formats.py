@@ -39,11 +39,15 @@ def strip_prefixes(names: list[str]) -> dict[str, str]:
     return stripped
 
 
-def whole_network(backbone: Backbone, config: Any) -> Backbone:
-    """The whole network, heads and all, without allocating it."""
-    config = dataclasses.replace(config, num_classes=backbone.num_classes)
+def built(backbone: Backbone, config: Any) -> Backbone:
+    """A network of the same family, without allocating it."""
     build: Callable[..., Backbone] = type(backbone)
     return build(config, device="meta")
+
+
+def whole_network(backbone: Backbone, config: Any) -> Backbone:
+    """The whole network, heads and all, without allocating it."""
+    return built(backbone, dataclasses.replace(config, num_classes=backbone.num_classes))
 
 
 def shapes_of(whole: Backbone) -> dict[str, tuple[int, ...]]:
@@ -112,7 +116,7 @@ def source_config(
     Returns:
         The config, the model's own where no size needs to change, and notes on what changes, for people.
     """
-    config = whole.config
+    config: Any = whole.config
     try:
         size = whole.size_in(shapes, stated, trust_count=trust_count)
         if size is None or size == config.image_size:

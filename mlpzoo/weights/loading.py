@@ -18,6 +18,7 @@ from mlpzoo.weights._formats import (
     FEATURE_NORMS,
     HEAD,
     OWN,
+    built,
     choose_plan,
     planned_shapes,
     shapes_of,
@@ -153,7 +154,7 @@ def _resized(backbone: Backbone, trained_with: Any, values: dict[str, Tensor]) -
 
     It takes the tensors out of `values`, so that none is held twice.
     """
-    at_source = type(backbone)(dataclasses.replace(trained_with, num_classes=0), device="meta")
+    at_source = built(backbone, dataclasses.replace(trained_with, num_classes=0))
     at_source.load_state_dict({name: values.pop(name) for name in at_source.state_dict()}, assign=True)
     at_source.set_input_size(backbone.config.image_size)
     return {**values, **at_source.state_dict()}
