@@ -1,8 +1,8 @@
 """Write the tables of models from the registry: `python -m docs.make_table`.
 
 Three files hold them: `mlpzoo/_model_table.csv` (sizes, which `mlpzoo.model_info` reads), `docs/models.md` (a row a
-variant) and the README (a row a family). Only models that are new or whose config changed are measured; `--all` measures
-each. `--check` writes nothing and exits with 1 if a file is out of date.
+variant) and the README (a row a family). Only models that are new or whose config changed are measured; `--all`
+measures each. `--check` writes nothing and exits with 1 if a file is out of date.
 """
 
 import argparse
@@ -21,8 +21,9 @@ BEGIN, END = "<!-- models: begin -->\n", "<!-- models: end -->"
 MODELS_HEAD = """# Models
 
 Written by `make table` from the registry. Parameters include the head. GMACs are 10⁹ multiply-accumulates of a forward
-pass of one image of the input size. Top-1 is the published ImageNet-1k accuracy, in percent, of the first weights named;
-`mlpzoo info NAME` says who measured it. `mlpzoo.create_model("NAME.TAG", pretrained=True)` chooses among the weights.
+pass of one image of the input size. Top-1 is the published ImageNet-1k accuracy, in percent, of the first weights
+named; `mlpzoo info NAME` says who measured it. `mlpzoo.create_model("NAME.TAG", pretrained=True)` chooses among the
+weights.
 
 """
 
@@ -54,7 +55,7 @@ def table_of_models(names: list[str], sizes: Mapping[str, ModelSize]) -> str:
 def table_of_families(names: list[str], sizes: Mapping[str, ModelSize]) -> str:
     """Markdown, a row a family."""
     lines = [
-        "| family | variants | parameters | best top-1 | weights | licence |",
+        "| family | variants | parameters | best top-1 | released files | licence |",
         "|---|---|--:|--:|--:|---|",
     ]
     members: dict[str, list[str]] = {}
@@ -75,7 +76,7 @@ def table_of_families(names: list[str], sizes: Mapping[str, ModelSize]) -> str:
 
 
 def _listed(variants: list[str]) -> str:
-    """Their number, and the first and the last of them."""
+    """How many they are, and the names of the first and the last."""
     ends = f"`{variants[0]}`" if len(variants) == 1 else f"`{variants[0]}` … `{variants[-1]}`"
     return f"{len(variants)}: {ends}"
 

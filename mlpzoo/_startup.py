@@ -1,4 +1,4 @@
-"""Lets the `mlpzoo` command answer `--help` without importing torch.
+"""Whether `import mlpzoo` is deferred, so that the `mlpzoo` command answers `--help` without importing torch.
 
 Python runs `mlpzoo/__init__.py`, which imports torch and timm, before any module of the package, those of the command
 included. In a process that was started as the command, `__init__.py` therefore stops early, and the command calls

@@ -81,9 +81,7 @@ def command(
         # Every result is a dataclass; a protocol cannot say so.
         print_json({**dataclasses.asdict(result), "folder": str(result.folder)})  # type: ignore[call-overload]
         return
-    print_facts(
-        [*result.rows(), ("Training time", f"{result.seconds:.1f} s"), ("Written to", str(result.folder))],
-    )
+    print_facts([*result.rows(), ("Training time", f"{result.seconds:.1f} s"), ("Written to", str(result.folder))])
 
 
 def _list_recipes(as_json: bool) -> None:
