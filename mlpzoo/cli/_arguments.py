@@ -35,10 +35,10 @@ def check_model(name: str) -> None:
     Raises:
         UsageError: with the nearest names.
     """
-    from mlpzoo.registry import family_of
+    from mlpzoo.registry import model_info
 
     with value_errors_are_usage():
-        family_of(name)
+        model_info(name)
 
 
 def usable_device(name: str) -> "torch.device":
