@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mlpzoo.train.classification import Classification
 
 from benchmarks import environment, report
 from benchmarks.arguments import Parser, positive
 from benchmarks.measure import paired, quartiles
 from mlpzoo.train import read_recipe
-from mlpzoo.train.classification import Classification
 from mlpzoo.train.engine import processes
 from mlpzoo.train.journal import Journal
 from mlpzoo.train.loop import Trainer

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import difflib
 import errno
 import json
 import os
@@ -226,7 +225,7 @@ def detect(
 
     Files that cannot be read, or whose picture must not be replaced, are named on stderr; the exit status is then 1.
     """
-    from mlpzoo.dense import detect_files, load_detector
+    from mlpzoo.tasks import detect_files, load_detector
 
     detector = load_detector(checkpoint, device=_device(device))
     files = list(detect_files(detector, images, out=out, score_threshold=score_threshold, overwrite=overwrite))
@@ -450,40 +449,25 @@ def train(
     Without RECIPE, list those that come along. `accelerate launch -m mlpzoo train …` and `torchrun -m mlpzoo train …`
     run it in several processes.
     """
-    from mlpzoo import train as room
-    from mlpzoo.train import recipe_files
+    from mlpzoo import demos, tasks  # noqa: F401  recipes name data of the demos
+    from mlpzoo.train import dump_recipe
 
     if recipe is None:
         _list_recipes(as_json)
         return
     folder = out or Path("runs") / Path(recipe).stem
-    if recipe in room.PROGRAMS:
-        if changes or data or dry_run or overwrite:
-            raise UsageError(f"{recipe} takes --out, --seed, --epochs and --device alone")
-        options: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
-        where = _device(device or "cpu")
-        result = room.PROGRAMS[recipe](folder, seed=seed or 0, device=where, **options)
-    else:
-        known = [*room.shipped_recipes(), *room.PROGRAMS]
-        if recipe not in known and Path(recipe).suffix not in (".yaml", ".yml"):
-            near = difflib.get_close_matches(recipe, known, 1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
-            raise UsageError(f"unknown recipe '{recipe}'{hint}: there is {', '.join(known)}, or give a .yaml file")
-        with _names_are_usage():
-            given = list(changes or ()) + ([f"run.seed={seed}"] if seed is not None else [])
-            given += [f"data.root={json.dumps(str(data))}"] if data else []
-            read = room.read_recipe(recipe, given)
-            if epochs is not None:
-                read = recipe_files.with_epochs(recipe, given, epochs)
-        if dry_run:
-            _show_plan(room.plan(read), room.dump_recipe(read), as_json)
-            return
-        result = room.train(read, folder, device=device, overwrite=overwrite)
+    with _names_are_usage():
+        given = list(changes or ()) + ([f"run.seed={seed}"] if seed is not None else [])
+        given += [f"data.root={json.dumps(str(data))}"] if data else []
+        read = tasks.read_recipe(recipe, given, epochs=epochs)
+    if dry_run:
+        _show_plan(tasks.plan(read), dump_recipe(read), as_json)
+        return
+    result = tasks.train(read, folder, device=device, overwrite=overwrite)
     if os.environ.get("RANK", "0") != "0":
         return
     if as_json:
-        # Every result is a dataclass; a protocol cannot say so.
-        print_json({**dataclasses.asdict(result), "folder": str(result.folder)})  # type: ignore[call-overload]
+        print_json({**dataclasses.asdict(result), "folder": str(result.folder)})
         return
     table = Table(show_header=False)
     for title, value in result.rows():
@@ -494,18 +478,25 @@ def train(
 
 
 def _list_recipes(as_json: bool) -> None:
-    from mlpzoo import train as room
+    from mlpzoo.tasks import read_recipe, shipped_recipes
 
-    recipes = {name: room.read_recipe(name) for name in room.shipped_recipes()}
+    recipes = {name: read_recipe(name) for name in shipped_recipes()}
     if as_json:
         print_json([{"name": name, **recipe.model_dump(mode="json")} for name, recipe in recipes.items()])
         return
-    table = Table("Recipe", "Model", "Data", "Source", "Result")
+    table = Table("Recipe", "Task", "Model", "Data", "Source", "Result")
     for name, recipe in recipes.items():
         about = recipe.about
-        row(table, name, recipe.model.name, recipe.data.dataset, about.source, about.result, end_section=True)
-    for name, program in room.PROGRAMS.items():
-        row(table, name, "–", "–", "ours", (program.__doc__ or "").splitlines()[0])
+        row(
+            table,
+            name,
+            recipe.task,
+            recipe.model.name,
+            recipe.data.dataset,
+            about.source,
+            about.result,
+            end_section=True,
+        )
     print_table(table)
 
 
@@ -518,7 +509,7 @@ def _show_plan(plan: Any, settings: str, as_json: bool) -> None:
     trained = "" if plan.trained == plan.parameters else f", {millions(plan.trained)} of them trained"
     row(table, "Parameters", millions(plan.parameters) + trained)
     row(table, "Forward pass", f"{plan.gmacs:.2f} GMACs an image")
-    row(table, "Classes", str(plan.classes))
+    row(table, "Classes", "none" if plan.classes is None else str(plan.classes))
     row(table, "Images an epoch", f"{plan.images:,}")
     row(table, "Validation images", "none" if plan.validation_images is None else f"{plan.validation_images:,}")
     row(table, "Updates", f"{plan.updates:,}, {plan.updates_per_epoch:,} an epoch")
@@ -540,15 +531,15 @@ def validate(
     as_json: Json = False,
 ) -> None:
     """Measure a trained model on validation images."""
-    from mlpzoo.train import TrainingResult
-    from mlpzoo.train import validate as measure
+    from mlpzoo import demos  # noqa: F401  recipes name data of the demos
+    from mlpzoo.tasks import validate as measure
 
-    figures = measure(run, data=str(data) if data else None, split=split, device=device, batch_size=batch_size)
+    result = measure(run, data=str(data) if data else None, split=split, device=device, batch_size=batch_size)
     if as_json:
-        print_json(figures)
+        print_json(result.figures)
         return
     table = Table(show_header=False)
-    for title, value in TrainingResult(run, figures, 0).rows():
+    for title, value in result.rows():
         row(table, title, value)
     print_table(table)
 

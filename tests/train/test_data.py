@@ -11,16 +11,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from mlpzoo.train.classification import Classification
+from mlpzoo.train.digit_images import DigitImages
 from PIL import Image
 from train.tiny import tiny_recipe
 
 import mlpzoo
 from mlpzoo.inference import ImageError
 from mlpzoo.train import write_digits
-from mlpzoo.train.classification import Classification
 from mlpzoo.train.config import Data
 from mlpzoo.train.data import NOT_COUNTED, Samples, TrainingOrder, ValidationOrder, hold_out, open_splits
-from mlpzoo.train.digit_images import DigitImages
 from mlpzoo.train.loaders import Loaders
 
 

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from mlpzoo.train.coco import CocoScenes, average_precision
+from mlpzoo.train.detection_plots import are_right
 from PIL import Image
 from safetensors.torch import load_file
 
 from mlpzoo.dense import Box, detect, load_detector
 from mlpzoo.train import Stopped, detection_digits, train_detection_digits
-from mlpzoo.train.coco import CocoScenes, average_precision
-from mlpzoo.train.detection_plots import are_right
 from mlpzoo.train.loop import Trainer
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from mlpzoo.train.digit_images import HELD_OUT, DigitImages
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -13,7 +14,6 @@ import mlpzoo
 from mlpzoo.inference import load_classifier, predict
 from mlpzoo.train import train_digits, write_digits
 from mlpzoo.train.data import hold_out
-from mlpzoo.train.digit_images import HELD_OUT, DigitImages
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from mlpzoo.train.classification import Classification, evaluate
 from safetensors.torch import load_file
 from torch.utils.tensorboard import SummaryWriter  # noqa: F401  its import warns, and should do so here
 from train.tiny import tiny_recipe
 
 import mlpzoo
 from mlpzoo.train import Diverged, Stopped, checkpoints, newest_checkpoint, plan, train, validate, write_digits
-from mlpzoo.train.classification import Classification, evaluate
 from mlpzoo.train.journal import read_metrics
 from mlpzoo.train.recipe_files import recipe_from
 

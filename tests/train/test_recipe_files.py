@@ -5,11 +5,11 @@ import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from mlpzoo.train.classification import build_loss
 from train.tiny import RECIPE, tiny_recipe
 
 import mlpzoo
 from mlpzoo.train import dump_recipe, read_recipe, shipped_recipes
-from mlpzoo.train.classification import build_loss
 from mlpzoo.train.config import Recipe
 from mlpzoo.train.optimizers import build_optimizer, build_schedule
 from mlpzoo.train.recipe_files import differences, keys, recipe_from, with_epochs

@@ -7,12 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from mlpzoo.train import scenes
 from mlpzoo.train.coco import CocoScenes, average_precision, write_coco
-from mlpzoo.train.data import hold_out
 from mlpzoo.train.digit_images import HELD_OUT, DigitImages
 from mlpzoo.train.scenes import DIGITS, OVERLAP, PHOTOGRAPHS, SIZE, Scenes, scenes_of
+
+from mlpzoo.train import scenes
+from mlpzoo.train.data import hold_out
 
 SEEDS = st.integers(0, 2**63 - 1)
 
