@@ -14,7 +14,7 @@ from train.tiny import RECIPE
 
 import mlpzoo
 from mlpzoo.cli import run
-from mlpzoo.dense import Detector, DetectorConfig, save_detector
+from mlpzoo.tasks import Detector, DetectorConfig, save_detector
 from mlpzoo.weights import save_folder
 
 OPTIONS = {"img_size": 32, "embed_dim": 16, "depth": 1, "tokens_mlp_dim": 8, "channels_mlp_dim": 16, "num_classes": 2}
@@ -172,7 +172,8 @@ def test_train_mistakes(call, folder):
     assert_one_line_error(call("train", "digts"), 2, "did you mean 'digits'?")
     assert_one_line_error(call("train", "digits", "optimizer.lrr=1"), 2, "did you mean 'optimizer.lr'?")
     assert_one_line_error(call("train", "none.yaml"), 2, "cannot read the recipe none.yaml")
-    assert_one_line_error(call("train", "denoise", "a.b=c"), 2, "denoise takes --out, --seed, --epochs and --device")
+    assert_one_line_error(call("train", "denoise", "data.nois=1"), 2, "did you mean 'data.noise'?")
+    assert_one_line_error(call("train", "denoise", "augment.mixup=0.5"), 2, "unknown key 'augment'")
     assert_one_line_error(call("train", "digits", "--device", "tpu"), 1, "training runs on 'cpu' or 'cuda'")
     assert_one_line_error(call("train", "finetune"), 1, "say where the images are: --data FOLDER")
     assert_one_line_error(call("train", "finetune", "--data", "nowhere"), 1, "there is no folder nowhere")
