@@ -31,7 +31,7 @@ def command(
 
     Files that cannot be read, or whose picture must not be replaced, are named on stderr; the exit status is then 1.
     """
-    from mlpzoo.dense import detect_files, load_detector
+    from mlpzoo.tasks import detect_files, load_detector
 
     detector = load_detector(checkpoint, device=usable_device(device))
     files = list(detect_files(detector, images, out=out, score_threshold=score_threshold, overwrite=overwrite))

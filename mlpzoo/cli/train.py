@@ -1,7 +1,6 @@
 """`mlpzoo train`."""
 
 import dataclasses
-import difflib
 import json
 import os
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from mlpzoo.cli._arguments import Json, TrainingDevice, UsageError, usable_device, value_errors_are_usage
+from mlpzoo.cli._arguments import Json, TrainingDevice, value_errors_are_usage
 from mlpzoo.cli._output import add_row, millions, print_facts, print_json, print_table
 
 EXAMPLES = (
@@ -46,57 +45,41 @@ def command(
 
     Several processes train together under `torchrun -m mlpzoo train …` or `accelerate launch -m mlpzoo train …`.
     """
-    from mlpzoo import train as room
-    from mlpzoo.train import recipe_files
+    from mlpzoo import demos, tasks  # noqa: F401  recipes name data of the demos
+    from mlpzoo.train import dump_recipe
 
     if recipe is None:
         _list_recipes(as_json)
         return
     folder = out or Path("runs") / Path(recipe).stem
-    if recipe in room.PROGRAMS:
-        if changes or data or dry_run or overwrite:
-            raise UsageError(f"{recipe} takes --out, --seed, --epochs and --device alone")
-        options: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
-        where = usable_device(device or "cpu")
-        result = room.PROGRAMS[recipe](folder, seed=seed or 0, device=where, **options)
-    else:
-        known = [*room.shipped_recipes(), *room.PROGRAMS]
-        if recipe not in known and Path(recipe).suffix not in (".yaml", ".yml"):
-            near = difflib.get_close_matches(recipe, known, 1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
-            raise UsageError(f"unknown recipe '{recipe}'{hint}: there is {', '.join(known)}, or give a .yaml file")
-        with value_errors_are_usage():
-            given = list(changes or ()) + ([f"run.seed={seed}"] if seed is not None else [])
-            given += [f"data.root={json.dumps(str(data))}"] if data else []
-            read = room.read_recipe(recipe, given)
-            if epochs is not None:
-                read = recipe_files.with_epochs(recipe, given, epochs)
-        if dry_run:
-            _show_plan(room.plan(read), room.dump_recipe(read), as_json)
-            return
-        result = room.train(read, folder, device=device, overwrite=overwrite)
+    with value_errors_are_usage():
+        given = list(changes or ()) + ([f"run.seed={seed}"] if seed is not None else [])
+        given += [f"data.root={json.dumps(str(data))}"] if data else []
+        read = tasks.read_recipe(recipe, given, epochs=epochs)
+    if dry_run:
+        _show_plan(tasks.plan(read), dump_recipe(read), as_json)
+        return
+    result = tasks.train(read, folder, device=device, overwrite=overwrite)
     if os.environ.get("RANK", "0") != "0":
         return
     if as_json:
-        # Every result is a dataclass; a protocol cannot say so.
-        print_json({**dataclasses.asdict(result), "folder": str(result.folder)})  # type: ignore[call-overload]
+        print_json({**dataclasses.asdict(result), "folder": str(result.folder)})
         return
     print_facts([*result.rows(), ("Training time", f"{result.seconds:.1f} s"), ("Written to", str(result.folder))])
 
 
 def _list_recipes(as_json: bool) -> None:
-    from mlpzoo import train as room
+    from mlpzoo.tasks import read_recipe, shipped_recipes
 
-    recipes = {name: room.read_recipe(name) for name in room.shipped_recipes()}
+    recipes = {name: read_recipe(name) for name in shipped_recipes()}
     if as_json:
         print_json([{"name": name, **recipe.model_dump(mode="json")} for name, recipe in recipes.items()])
         return
-    table = Table("Recipe", "Model", "Data", "Source", "Result")
+    table = Table("Recipe", "Task", "Model", "Data", "Source", "Result")
     for name, recipe in recipes.items():
         about = recipe.about
-        add_row(table, name, recipe.model.name, recipe.data.dataset, about.source, about.result, end_section=True)
-    for name, program in room.PROGRAMS.items():
-        add_row(table, name, "–", "–", "ours", (program.__doc__ or "").splitlines()[0])
+        cells = (name, recipe.task, recipe.model.name, recipe.data.dataset, about.source, about.result)
+        add_row(table, *cells, end_section=True)
     print_table(table)
 
 
@@ -110,7 +93,7 @@ def _show_plan(plan: Any, settings: str, as_json: bool) -> None:
         (
             ("Parameters", millions(plan.parameters) + trained),
             ("Forward pass", f"{plan.gmacs:.2f} GMACs an image"),
-            ("Classes", str(plan.classes)),
+            ("Classes", "none" if plan.classes is None else str(plan.classes)),
             ("Images an epoch", f"{plan.images:,}"),
             ("Validation images", "none" if plan.validation_images is None else f"{plan.validation_images:,}"),
             ("Updates", f"{plan.updates:,}, {plan.updates_per_epoch:,} an epoch"),

@@ -23,10 +23,11 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Measure a trained model on validation images."""
-    from mlpzoo.train import TrainingResult, validate
+    from mlpzoo import demos  # noqa: F401  recipes name data of the demos
+    from mlpzoo.tasks import validate
 
-    figures = validate(run, data=str(data) if data else None, split=split, device=device, batch_size=batch_size)
+    result = validate(run, data=str(data) if data else None, split=split, device=device, batch_size=batch_size)
     if as_json:
-        print_json(figures)
+        print_json(result.figures)
         return
-    print_facts(TrainingResult(run, figures, 0).rows())
+    print_facts(result.rows())

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mlpzoo.dense import Detector, DetectorConfig, save_detector
+from mlpzoo.tasks import Detector, DetectorConfig, save_detector
 
 
 @pytest.fixture(scope="module")

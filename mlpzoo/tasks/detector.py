@@ -1,4 +1,4 @@
-"""A detector as a folder, and from image files to boxes."""
+"""A detector and its config, saved as a folder, and from image files to boxes."""
 
 import dataclasses
 import json
@@ -14,8 +14,9 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSHead
 from torchvision.transforms.functional import to_tensor
 
-from mlpzoo.dense.detectors import build_detector, fpn_backbone
+from mlpzoo.dense import fpn_backbone
 from mlpzoo.inference import MAX_ASPECT, FilePath, ImageError, read_image
+from mlpzoo.tasks.detectors import build_detector
 from mlpzoo.weights import CONFIG, CheckpointError, read_config, weights_file
 from mlpzoo.weights._files import open_tensors, shorten
 from mlpzoo.weights._writing import write_safetensors, write_text
@@ -28,7 +29,7 @@ LARGEST = 4096
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DetectorConfig:
-    """All that an FCOS on a network of the zoo is built from.
+    """Everything an FCOS on a network of the zoo is built from.
 
     Attributes:
         backbone: a name of `mlpzoo.list_models()`.
@@ -60,10 +61,12 @@ class DetectorConfig:
 
 
 class Detector(nn.Module):
-    """One of torchvision's FCOS with a config from which it can be built again.
+    """torchvision's FCOS with a config from which it can be built again.
 
     Args:
         config: its settings.
+        start: options of the backbone that are no part of the config, for they matter only once: `pretrained` and
+            `checkpoint_path`.
 
     Attributes:
         config: those.
@@ -74,7 +77,7 @@ class Detector(nn.Module):
         TypeError: for an unknown option of the backbone.
     """
 
-    def __init__(self, config: DetectorConfig) -> None:
+    def __init__(self, config: DetectorConfig, **start: Any) -> None:
         super().__init__()
         if not config.classes:
             raise ValueError("a detector needs the name of one class or more")
@@ -84,6 +87,7 @@ class Detector(nn.Module):
             out_channels=config.out_channels,
             out_indices=tuple(config.out_indices),
             **{key: tuple(value) if isinstance(value, list) else value for key, value in config.backbone_args.items()},
+            **start,
         )
         # FCOS wants one anchor a position, of the map's stride; the level that the FPN pools is as coarse again.
         strides = [STRIDES[i] for i in config.out_indices]
@@ -202,11 +206,11 @@ def _numbers(value: Any) -> Iterator[float]:
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """One thing that was found.
+    """One object that was found.
 
     Attributes:
         label: its class.
-        score: how sure the detector is, from 0 to 1.
+        score: the detector's confidence, from 0 to 1.
         box: left, top, right and bottom in pixels of the image.
     """
 
@@ -221,7 +225,7 @@ class Detections:
 
     Attributes:
         path: the file, as it was given.
-        boxes: what was found, the surest first; empty if the file cannot be used.
+        boxes: what was found, the highest score first; empty if the file cannot be used.
         image: the image, upright and in RGB; None if it cannot be read.
         error: why the file cannot be used, else None.
     """
@@ -235,12 +239,12 @@ class Detections:
 def detect(
     detector: Detector, paths: FilePath | Iterable[FilePath], *, score_threshold: float = 0.5
 ) -> Iterator[Detections]:
-    """Find things in image files, in order, going on past those that cannot be read.
+    """Detect objects in image files, in order, going on past those that cannot be read.
 
     Args:
         detector: what `load_detector` gave; it is put in evaluation mode.
         paths: the files.
-        score_threshold: what is less sure is left out.
+        score_threshold: objects of a lower score are left out.
 
     Returns:
         One `Detections` a file, made as they are asked for.
@@ -269,7 +273,7 @@ def _detect(detector: Detector, path: FilePath, score_threshold: float) -> Detec
 
 
 def to_boxes(found: Mapping[str, Tensor], classes: Sequence[str], score_threshold: float) -> tuple[Box, ...]:
-    """What torchvision's detectors give for an image, the surest first."""
+    """What torchvision's detectors find in an image, the highest score first."""
     boxes = [
         Box(classes[label - 1], score, (left, top, right, bottom))
         for (left, top, right, bottom), label, score in zip(

@@ -1,13 +1,19 @@
-"""Pictures of a training run, drawn without a display and without touching matplotlib's global state."""
+"""Pictures of what trained networks do on the demos' data."""
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+import torch
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from torchvision.ops import box_iou
+
+from mlpzoo.tasks import Box
+from mlpzoo.train.curves import add_titles, new_figure, write_figure
 
 RIGHT, WRONG = "#1b7f3b", "#c8102e"
 
@@ -36,7 +42,7 @@ def draw_predictions(
     rows = max(rows, min(math.ceil(len(wrong) / columns), 2 * rows))
     shown = [*wrong, *right][: rows * columns]
 
-    figure = _figure(0.82 * columns, 1.02 * rows + 1.0)
+    figure = new_figure(0.82 * columns, 1.02 * rows + 1.0)
     top = 1 - 0.95 / figure.get_figheight()
     axes = figure.subplots(
         rows,
@@ -57,12 +63,12 @@ def draw_predictions(
         for side in axis.spines.values():
             side.set(color=WRONG, linewidth=3)
     accuracy = len(right) / len(labels)
-    _titles(
+    add_titles(
         figure,
         f"{len(right)} of {len(labels)} held-out digits read right ({accuracy:.1%})",
         f"above each digit what the model reads; {_wrong_ones(len(wrong), rows * columns)}",
     )
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def draw_token_mixing(path: Path, weight: np.ndarray, grid: tuple[int, int], *, columns: int = 8) -> None:
@@ -77,7 +83,7 @@ def draw_token_mixing(path: Path, weight: np.ndarray, grid: tuple[int, int], *, 
     units = len(weight)
     rows = math.ceil(units / columns)
     limit = float(np.abs(weight).max())
-    figure = _figure(1.0 * columns + 1.1, 1.12 * rows + 0.9)
+    figure = new_figure(1.0 * columns + 1.1, 1.12 * rows + 0.9)
     right = 1 - 1.25 / figure.get_figwidth()
     top = 1 - 1.0 / figure.get_figheight()
     axes = figure.subplots(
@@ -94,12 +100,12 @@ def draw_token_mixing(path: Path, weight: np.ndarray, grid: tuple[int, int], *, 
     scale = figure.add_axes((right + 0.03, 0.1, 0.02, top - 0.15))
     figure.colorbar(drawn, cax=scale).set_label("weight of the patch", fontsize=9)
     scale.tick_params(labelsize=8)
-    _titles(
+    add_titles(
         figure,
         "What the first token-mixing layer learned to look at",
         f"one map for each of its {units} hidden units: how it weighs the {grid[0]}×{grid[1]} patches of the image",
     )
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def draw_restoration(path: Path, panels: Sequence[tuple[str, np.ndarray]], title: str, subtitle: str) -> None:
@@ -117,7 +123,7 @@ def draw_restoration(path: Path, panels: Sequence[tuple[str, np.ndarray]], title
         slice((height - side_y) // 2, (height + side_y) // 2),
         slice((width - side_x) // 2, (width + side_x) // 2),
     )
-    figure = _figure(3.2 * len(panels), 2 * 3.2 * height / width + 1.5)
+    figure = new_figure(3.2 * len(panels), 2 * 3.2 * height / width + 1.5)
     top = 1 - 1.15 / figure.get_figheight()
     axes = figure.subplots(
         2,
@@ -131,61 +137,8 @@ def draw_restoration(path: Path, panels: Sequence[tuple[str, np.ndarray]], title
         detail.imshow(image[rows, columns], interpolation="nearest")
         whole.set_axis_off()
         detail.set_axis_off()
-    _titles(figure, title, subtitle)
-    _write(figure, path)
-
-
-def draw_curves(path: Path, records: Sequence[Mapping[str, float]], title: str) -> None:
-    """Draw a run's loss, accuracy and learning rate over its updates.
-
-    Args:
-        path: the PNG file to write.
-        records: those of `metrics.jsonl`, each with its `step`.
-        title: what was trained on what.
-    """
-    panels = [
-        ("loss", "loss", "validation_loss"),
-        ("accuracy", "accuracy", "validation_top1"),
-        ("learning rate", "lr", None),
-        ("images/s", "images_per_s", None),
-    ]
-    figure = _figure(11, 6.6)
-    axes = figure.subplots(
-        2, 2, gridspec_kw={"left": 0.07, "right": 0.98, "bottom": 0.08, "top": 0.84, "wspace": 0.18, "hspace": 0.32}
-    )
-    for axis, (label, trained, validated) in zip(axes.flat, panels, strict=True):
-        for name, color, text in ((trained, "#1f5fa8", "training"), (validated, WRONG, "validation")):
-            points = [(record["step"], record[name]) for record in records if name and name in record]
-            if points:
-                marker = "o" if name == validated or len(points) == 1 else None
-                axis.plot(*zip(*points, strict=True), color=color, marker=marker, markersize=4, label=text)
-        axis.set_title(label, fontsize=11, loc="left")
-        axis.grid(color="0.9")
-        axis.set_axisbelow(True)
-        axis.spines[["top", "right"]].set_visible(False)
-        if label == "accuracy":
-            axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        if label == "images/s":
-            axis.set_ylim(bottom=0)
-        if validated and axis.lines:
-            axis.legend(frameon=False)
-    for axis in axes[1]:
-        axis.set_xlabel("update")
-    _titles(figure, title, f"{max(record['step'] for record in records):,} updates")
-    _write(figure, path)
-
-
-def _figure(width: float, height: float) -> Figure:
-    """A figure of that size in inches, with a canvas of its own."""
-    figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _titles(figure: Figure, title: str, subtitle: str) -> None:
-    inch = 1 / figure.get_figheight()
-    figure.text(0.02, 1 - 0.32 * inch, title, fontsize=15, fontweight="bold", va="center")
-    figure.text(0.02, 1 - 0.60 * inch, subtitle, fontsize=10, color="0.35", va="center")
+    add_titles(figure, title, subtitle)
+    write_figure(figure, path)
 
 
 def _wrong_ones(number: int, shown: int) -> str:
@@ -196,6 +149,92 @@ def _wrong_ones(number: int, shown: int) -> str:
     return "the wrong one is in red" if number == 1 else f"all {number} wrong ones first, in red"
 
 
-def _write(figure: Figure, path: Path) -> None:
-    # No version of matplotlib in the file: the same run gives the same bytes.
-    figure.savefig(path, format="png", metadata={"Software": None})
+OVERLAP = 0.5
+"""Least overlap, intersection over union, of a box that is right."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """An image with what was found in it and what is there.
+
+    Attributes:
+        image: `(height, width, 3)`, uint8.
+        found: boxes of the detector.
+        truth: true boxes.
+    """
+
+    image: np.ndarray
+    found: Sequence[Box]
+    truth: Sequence[Box]
+
+
+def are_right(found: Sequence[Box], truth: Sequence[Box]) -> list[bool]:
+    """Whether each box, the surest first, is of a true one's class and overlaps it; a true one counts once."""
+    right = [False] * len(found)
+    if not found or not truth:
+        return right
+    overlaps = box_iou(torch.tensor([box.box for box in found]), torch.tensor([box.box for box in truth]))
+    left = set(range(len(truth)))
+    for i in sorted(range(len(found)), key=lambda i: -found[i].score):
+        fitting = [j for j in left if truth[j].label == found[i].label and overlaps[i, j] >= OVERLAP]
+        if fitting:
+            left.remove(max(fitting, key=lambda j: float(overlaps[i, j])))
+            right[i] = True
+    return right
+
+
+def draw_detections(path: Path, panels: Sequence[Panel], title: str, subtitle: str, *, columns: int = 4) -> None:
+    """Draw a grid of images with boxes: green where right, red where wrong; true ones thin, white and dashed.
+
+    Args:
+        path: the PNG file to write.
+        panels: the images, all of one size.
+        title: what is shown.
+        subtitle: how it was made.
+        columns: images side by side.
+    """
+    rows = math.ceil(len(panels) / columns)
+    height, width = panels[0].image.shape[:2]
+    figure = new_figure(3.0 * columns, 3.0 * rows * height / width + 1.2)
+    axes = figure.subplots(
+        rows,
+        columns,
+        squeeze=False,
+        gridspec_kw={
+            "left": 0.01,
+            "right": 0.99,
+            "bottom": 0.3 / figure.get_figheight(),
+            "top": 1 - 0.85 / figure.get_figheight(),
+            "wspace": 0.03,
+            "hspace": 0.03,
+        },
+    )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        # Edges of pixels, not their centres, at whole numbers: as boxes count.
+        axis.imshow(panel.image, extent=(0, width, height, 0))
+        for box, right in zip(panel.found, are_right(panel.found, panel.truth), strict=True):
+            color = RIGHT if right else WRONG
+            _frame(axis, box, edgecolor=color, linewidth=2.5)
+            axis.text(
+                min(box.box[0], width - 22),
+                max(box.box[1], 10),
+                f"{box.label}  {box.score:.2f}",
+                fontsize=8,
+                color="white",
+                va="bottom",
+                bbox={"facecolor": color, "edgecolor": "none", "pad": 1.5},
+            )
+        for box in panel.truth:
+            _frame(axis, box, edgecolor="white", linewidth=0.8, linestyle=(0, (3, 3)))
+        axis.set(xlim=(0, width), ylim=(height, 0))
+    add_titles(figure, title, subtitle)
+    note = f"green: the right class, overlap of {OVERLAP} or more; red: wrong; white, dashed: the true boxes"
+    figure.text(0.02, 0.13 / figure.get_figheight(), note, fontsize=9, color="0.35", va="center")
+    write_figure(figure, path)
+
+
+def _frame(axis: Axes, box: Box, **style: Any) -> None:
+    left, top, right, bottom = box.box
+    axis.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, **style))

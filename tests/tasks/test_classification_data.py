@@ -15,13 +15,14 @@ from PIL import Image
 from train.tiny import tiny_recipe
 
 import mlpzoo
+from mlpzoo.demos import DigitImages, write_digits
 from mlpzoo.inference import ImageError
-from mlpzoo.train import write_digits
-from mlpzoo.train.classification import Classification
-from mlpzoo.train.config import Data
-from mlpzoo.train.data import NOT_COUNTED, Samples, TrainingOrder, ValidationOrder, hold_out, open_splits
-from mlpzoo.train.digit_images import DigitImages
-from mlpzoo.train.loaders import Loaders
+from mlpzoo.tasks.classification import Classification
+from mlpzoo.tasks.classification_images import hold_out, open_splits
+from mlpzoo.tasks.classification_loaders import NOT_COUNTED, Loaders, labelled_samples
+from mlpzoo.tasks.classification_recipe import Data
+from mlpzoo.train import Place
+from mlpzoo.train.data import TrainingOrder, ValidationOrder
 
 
 @pytest.fixture
@@ -38,8 +39,8 @@ def folder_recipe(folder, *changes):
     return tiny_recipe(f"data.root={folder}", "data.dataset=folder", "data.batch_size=8", *changes)
 
 
-def task(recipe, **options):
-    return Classification(recipe, device=torch.device("cpu"), **options)
+def task(recipe, folder=None):
+    return Classification(recipe, Place(torch.device("cpu"), folder=folder))
 
 
 @given(
@@ -114,20 +115,20 @@ def test_validation_sees_each_image_once(length, batch, processes):
 
 def test_a_seed_decides_the_augmentation_and_nothing_outside_is_moved():
     loaders = task(tiny_recipe()).loaders
-    samples = loaders.training_loader.dataset
+    samples = loaders.training.loader.dataset
     before = torch.get_rng_state()
-    first, label, bad = samples[(5, 11)]
-    again, other = samples[(5, 11)][0], samples[(5, 12)][0]
+    (first, label), bad, counted = samples[(5, 11)]
+    again, other = samples[(5, 11)][0][0], samples[(5, 12)][0][0]
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    assert (label, bad) == (loaders.training_images.labels[5], -1)
+    assert (label, bad, counted) == (loaders.training_images.labels[5], -1, True)
 
 
 def test_workers_give_the_same_batches():
     def batches(workers):
         loaders = task(tiny_recipe(f"data.workers={workers}")).loaders
-        return [images for images, _, _ in loaders.training(1, 20)]
+        return [images for (images, _), _, _ in loaders.training(1, 20)]
 
     for a, b in zip(batches(0), batches(2), strict=True):
         assert torch.equal(a, b)
@@ -177,7 +178,7 @@ def test_bad_validation_images_are_not_counted(folder, tmp_path_factory):
         path.write_bytes(b"")
     total = len(list((folder / "validation").rglob("*.png")))
     skipping = task(folder_recipe(folder, "data.on_bad_image=skip"), folder=tmp_path_factory.mktemp("run"))
-    counted = sum(int((labels != NOT_COUNTED).sum()) for _, labels in skipping._validation_batches())
+    counted = sum(int((labels != NOT_COUNTED).sum()) for _, labels in skipping.validation_batches())
     assert counted == total - len(range(0, total, 3))
     assert skipping.validate(skipping.model.eval())["validation_top1"] <= 1
     failing = task(folder_recipe(folder))
@@ -185,15 +186,24 @@ def test_bad_validation_images_are_not_counted(folder, tmp_path_factory):
         failing.validate(failing.model.eval())
 
 
-def test_nothing_but_bad_images(folder):
+def test_nothing_but_bad_images(folder, tmp_path_factory):
     for path in (folder / "train").rglob("*.png"):
         path.write_bytes(b"")
-    samples = Samples(open_splits(Data(root=str(folder)), "L")[0], lambda _: torch.ones(1), (1, 8, 8), replace=True)
-    image, label, bad = samples[(0, 0)]
-    assert (image.shape, label, bad) == ((1, 8, 8), NOT_COUNTED, 0)
+    data = open_splits(Data(root=str(folder)), "L")[0]
+    (image, label), bad, counted = labelled_samples(data, lambda _: torch.ones(1), (1, 8, 8), replace=True)[(0, 0)]
+    assert (image.shape, label, bad, counted) == ((1, 8, 8), NOT_COUNTED, 0, False)
     recipe = folder_recipe(folder, "data.on_bad_image=skip")
-    with pytest.raises(ValueError, match="labels from -1"):
-        next(task(recipe).batches(0, 0))
+    tried = min(100, len(data))
+    with pytest.raises(ImageError, match=rf"no image could be read, of {tried} tried .*png: it is no image.*more$"):
+        next(task(recipe, tmp_path_factory.mktemp("run")).batches(0, 0))
+
+
+def test_nothing_but_bad_images_to_validate_on(folder):
+    for path in (folder / "validation").rglob("*.png"):
+        path.write_bytes(b"")
+    built = task(folder_recipe(folder, "data.on_bad_image=skip"))
+    with pytest.raises(ValueError, match=r"no readable image to validate on: bad_images.jsonl lists"):
+        built.validate(built.model.eval())
 
 
 def test_folders_that_are_no_data(folder, tmp_path_factory):
@@ -247,6 +257,7 @@ def test_too_small_to_hold_out():
         (["model.name=mixer_s17"], "unknown model"),
         (["model.frozen_stages=9"], "from -1 to 2"),
         (["model.options.in_chans=4"], "1 or 3 channels"),
+        (["data.dataset=digitz"], "unknown data set 'digitz'.*: folder, torch/NAME.*digits; mlpzoo.demos adds some"),
         (["data.dataset=torch/nothing", "data.root=/tmp"], "cannot open the split"),
         (["data.dataset=wds/x"], "say by data.length"),
     ],
@@ -279,11 +290,12 @@ def test_torchvision_datasets(tmp_path):
 
 
 def test_the_transforms_are_for_the_network(folder):
-    loaders = Loaders(folder_recipe(folder), small_network(), rank=0, processes=1, pin=False)
-    images, labels, _ = next(iter(loaders.training(0, 0)))
+    loaders = Loaders(folder_recipe(folder), small_network(), Place(torch.device("cpu")))
+    (images, labels), _, _ = next(iter(loaders.training(0, 0)))
     assert images.shape == (8, 1, 8, 8)
     assert labels.tolist() == [label for label in labels.tolist() if label in (0, 1)]
-    plain = loaders.validation_loader.dataset.transform(Image.new("L", (8, 8), 255))
+    transform = loaders.validation_loader.dataset.make.args[1]
+    plain = transform(Image.new("L", (8, 8), 255))
     assert plain.unique().tolist() == pytest.approx([(1 - 0.5) / 0.25])
 
 
@@ -328,7 +340,7 @@ def test_streams(shards):
     assert len(epoch) == 6
     assert all(images.shape == (32, 1, 8, 8) for images, _ in epoch)
     assert len(list(built.batches(0, 4))) == 2
-    counted = sum(len(labels) for _, labels in built._validation_batches())
+    counted = sum(len(labels) for _, labels in built.validation_batches())
     assert counted == 96
     with pytest.raises(ValueError, match="the data do not say how many classes"):
         task(recipe.model_copy(update={"model": recipe.model.model_copy(update={"num_classes": None})}))

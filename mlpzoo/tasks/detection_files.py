@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from mlpzoo.dense.detection import Box, Detections, Detector, detect
 from mlpzoo.inference import FilePath
+from mlpzoo.tasks.detector import Box, Detections, Detector, detect
 from mlpzoo.weights._writing import replacing
 
 SUFFIX = "-detected.png"
@@ -18,7 +18,7 @@ LEGIBLE = 512
 
 
 def color_of(number: int) -> str:
-    """A colour for a class; those of neighbouring numbers differ much."""
+    """A colour for a class; those of neighbouring numbers are far apart."""
     red, green, blue = colorsys.hls_to_rgb(number * 0.381966 % 1, 0.45, 0.95)
     return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
 
@@ -31,7 +31,7 @@ def draw_boxes(image: Image.Image, boxes: Sequence[Box], classes: Sequence[str])
     size = max(12, max(drawn.size) // 40)
     font = ImageFont.load_default(size)
     width = max(2, size // 6)
-    # The surest last, and so on top.
+    # The highest score last, and so on top.
     for box in reversed(boxes):
         left, top, right, bottom = (scale * side for side in box.box)
         color = color_of(classes.index(box.label))
@@ -71,13 +71,13 @@ def detect_files(
     score_threshold: float = 0.5,
     overwrite: bool = False,
 ) -> Iterator[DetectedFile]:
-    """Find things in image files and write `NAME-detected.png` for each, going on past those that cannot be used.
+    """Detect objects in image files and write `NAME-detected.png` for each, going on past those that cannot be used.
 
     Args:
         detector: what `load_detector` gave.
         paths: the files.
         out: the folder to write into, made if missing; beside each file if None.
-        score_threshold: what is less sure is left out.
+        score_threshold: objects of a lower score are left out.
         overwrite: whether to replace files of earlier runs. Files of `paths`, and what was written for others of
             them, are never replaced.
 

@@ -1,14 +1,14 @@
-"""Handwritten digits as image files: `python -m mlpzoo.train.digit_files FOLDER`."""
+"""Handwritten digits as image files: `python -m mlpzoo.demos.digit_files FOLDER`."""
 
 import argparse
 from pathlib import Path
 
-from mlpzoo.train.digit_images import write_digits
+from mlpzoo.demos.digits import write_digits
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser("python -m mlpzoo.train.digit_files", description="Write digits as image files.")
+    parser = argparse.ArgumentParser("python -m mlpzoo.demos.digit_files", description="Write digits as image files.")
     parser.add_argument("folder", type=Path, help="where to")
     parser.add_argument("--classes", default="0123456789", metavar="DIGITS", help="which, such as 01234 (default: all)")
     parser.add_argument("--size", type=int, default=8, metavar="PIXELS", help="side of the files (default: 8)")

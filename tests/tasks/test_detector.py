@@ -10,8 +10,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from mlpzoo import CheckpointError
-from mlpzoo.dense import Box, Detector, DetectorConfig, detect, detect_files, draw_boxes, load_detector, save_detector
 from mlpzoo.inference import ImageError
+from mlpzoo.tasks import Box, Detector, DetectorConfig, detect, detect_files, draw_boxes, load_detector, save_detector
 
 CONFIG = DetectorConfig(
     backbone="cyclemlp_b1",

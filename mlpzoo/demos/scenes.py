@@ -4,16 +4,23 @@ The digits are scikit-learn's scans, enlarged smoothly; the photographs come wit
 and photographs of held-out scenes are in no scene to train on. A seed makes a scene, always the same one.
 """
 
-import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
-from mlpzoo.train.data import hold_out
-from mlpzoo.train.digit_images import HELD_OUT, DigitImages
+from mlpzoo.demos.digits import HELD_OUT, DigitImages
+from mlpzoo.demos.packages import require
+from mlpzoo.demos.photographs import read_photograph
+from mlpzoo.tasks.classification_images import hold_out
+from mlpzoo.tasks.coco import Target, coco_annotations, to_image, to_target, write_coco
+from mlpzoo.tasks.detector import load_detector, to_boxes
+from mlpzoo.train.randomness import mixed
+from mlpzoo.train.sources import Split
 
 SIZE = 128
 """Side of a scene in pixels."""
@@ -23,9 +30,9 @@ SCALE = (18, 56)
 """Least and greatest side, in pixels, of what the 8×8 pixels of a scan are enlarged to; their logarithm is uniform."""
 OVERLAP = 0.05
 """Largest share of a box that another one covers."""
-PHOTOGRAPHS: dict[str, Sequence[str]] = {
+PHOTOGRAPHS: dict[Split, Sequence[str]] = {
     "train": ("astronaut", "coffee", "rocket", "china.jpg"),
-    "held_out": ("chelsea", "flower.jpg"),
+    "validation": ("chelsea", "flower.jpg"),
 }
 """Those with a suffix are scikit-learn's, the others scikit-image's; all come with the packages."""
 CLASSES = tuple(map(str, range(10)))
@@ -33,43 +40,51 @@ CLASSES = tuple(map(str, range(10)))
 TRIES = 20
 FAINTEST = 0.15
 """Opacity of the faintest ink: what would be fainter is left out, so that a box ends where ink is seen."""
-
-Split = Literal["train", "held_out"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Scene:
-    """An image and what is in it.
-
-    Attributes:
-        image: `(SIZE, SIZE, 3)`, uint8.
-        boxes: `(digits, 4)`, left, top, right and bottom in pixels, float32; the ink touches all four sides.
-        labels: the class of each, 0 to 9.
-    """
-
-    image: np.ndarray
-    boxes: np.ndarray
-    labels: tuple[int, ...]
+SHOWN = 12
+"""Scenes in the picture."""
+SCORE_THRESHOLD = 0.5
+"""Least score of what is drawn."""
 
 
 class Scenes:
-    """Scenes of one split, by seed.
+    """Scenes of one split, composed when they are read.
+
+    A training scene follows the seed with which it is read; the scenes to validate on are always the same.
 
     Args:
-        split: `"train"`, or `"held_out"` for digits and photographs that no training scene has.
+        split: `"train"`, or `"validation"` for digits and photographs that no training scene has.
+        length: how many scenes there are.
 
     Raises:
         ImportError: when scikit-learn or scikit-image is missing, saying how to install them.
     """
 
-    def __init__(self, split: Split) -> None:
+    classes = CLASSES
+
+    def __init__(self, split: Split, length: int) -> None:
+        self.split, self.length = split, length
         digits = hold_out(DigitImages(), HELD_OUT)[0 if split == "train" else 1]
         scans = [digits.read(i) for i in range(len(digits))]
         # Enlarging needs dark all around, or ink at the border of a scan would be cut off.
         self.scans = [(Image.fromarray(np.pad(np.asarray(scan), 1)), label) for scan, label in scans]
         self.photographs = [read_photograph(name) for name in PHOTOGRAPHS[split]]
 
-    def compose(self, seed: int) -> Scene:
+    def __len__(self) -> int:
+        return self.length
+
+    def read(self, index: int, seed: int = 0) -> tuple[Image.Image, Target]:
+        """A scene of `SIZE` pixels square, and the box and class of each digit; the ink touches all four sides."""
+        return self.compose(seed if self.split == "train" else mixed(index))
+
+    def name(self, index: int) -> str:
+        """Its number."""
+        return f"scene {index}"
+
+    def annotations(self) -> dict[str, Any]:
+        """All scenes in COCO's format."""
+        return coco_annotations([(SIZE, SIZE)] * len(self), [self.read(i)[1] for i in range(len(self))], CLASSES)
+
+    def compose(self, seed: int) -> tuple[Image.Image, Target]:
         """The scene of a seed."""
         rng = np.random.default_rng(seed)
         canvas = self._background(rng).astype(np.float32)
@@ -87,7 +102,7 @@ class Scenes:
                     boxes.append(box)
                     labels.append(label)
                     break
-        return Scene(np.rint(canvas).astype(np.uint8), np.array(boxes, dtype=np.float32), tuple(labels))
+        return Image.fromarray(np.rint(canvas).astype(np.uint8)), to_target(np.array(boxes), labels)
 
     def _background(self, rng: np.random.Generator) -> np.ndarray:
         """A part of a photograph, at its own scale or reduced, perhaps mirrored."""
@@ -97,24 +112,6 @@ class Scenes:
         part = photograph.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
         pixels = np.asarray(part)
         return pixels[:, ::-1] if rng.integers(2) else pixels
-
-
-def read_photograph(name: str) -> Image.Image:
-    """A photograph in RGB that comes with scikit-image, or with scikit-learn where the name has a suffix.
-
-    Raises:
-        ImportError: when that package is missing.
-    """
-    try:
-        if name.endswith(".jpg"):
-            from sklearn.datasets import load_sample_image
-
-            return Image.fromarray(load_sample_image(name))
-        import skimage.data
-
-        return Image.fromarray(getattr(skimage.data, name)())
-    except ModuleNotFoundError as error:
-        raise ImportError(f"the photographs come with {error.name}: pip install 'mlpzoo[demo]'") from None
 
 
 def enlarge(scan: Image.Image, side: int) -> np.ndarray:
@@ -147,7 +144,52 @@ def _covers(box: Sequence[int], other: Sequence[int]) -> float:
     return max(width, 0) * max(height, 0) / smaller
 
 
-@functools.cache
-def scenes_of(split: Split) -> Scenes:
-    """The scenes of a split, read once."""
-    return Scenes(split)
+@functools.lru_cache(maxsize=4)
+def scenes_of(split: Split, length: int = 1) -> Scenes:
+    """The scenes of a split, whose digits and photographs are read once."""
+    return Scenes(split, length)
+
+
+def open_scenes(data: Any, split: Split) -> Scenes:
+    """As many scenes as `data.length` or `data.validation_length` says.
+
+    Raises:
+        ImportError: when a package is missing, saying how to install it.
+        ValueError: when the recipe does not say how many scenes there are.
+    """
+    require("sklearn", "skimage", "matplotlib")
+    length = data.length if split == "train" else data.validation_length
+    if length is None:
+        raise ValueError("scenes are made on the fly: say by data.length and data.validation_length how many")
+    return scenes_of(split, length)
+
+
+def illustrate_scenes(task: Any, folder: Path, figures: Mapping[str, float]) -> None:
+    """Write the scenes validated on as a COCO data set, and draw what the detector finds in the first of them.
+
+    Args:
+        task: the detection, trained.
+        folder: that holds the detector; gets `held_out/` and `detections.png`.
+        figures: what the last validation found.
+    """
+    from mlpzoo.demos.pictures import Panel, draw_detections
+
+    if task.held is None:
+        return
+    write_coco(folder / "held_out", task.held)
+    detector = load_detector(folder, device=task.device)
+    panels = []
+    with torch.inference_mode():
+        for i in range(min(SHOWN, len(task.held))):
+            image, target = task.held.read(i)
+            (found,) = detector([to_image(image).to(task.device)])
+            truth = to_boxes({**target, "scores": torch.ones(len(target["labels"]))}, CLASSES, 0)
+            panels.append(Panel(np.asarray(image), to_boxes(found, CLASSES, SCORE_THRESHOLD), truth))
+    parameters = sum(parameter.numel() for parameter in detector.parameters())
+    draw_detections(
+        folder / "detections.png",
+        panels,
+        title=f"Held-out digits on held-out photographs: AP {figures['ap']:.3f}, AP50 {figures['ap50']:.3f}",
+        subtitle=f"FCOS on {task.recipe.model.name}, {parameters:,} parameters; AP over {len(task.held)} scenes, the "
+        f"first {len(panels)} shown, scores of {SCORE_THRESHOLD} and more",
+    )

@@ -1,10 +1,9 @@
-"""Training and fine-tuning of classifiers: the task that recipes describe."""
+"""Training and fine-tuning of classifiers."""
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,44 +11,46 @@ from timm.data import Mixup
 from timm.loss import BinaryCrossEntropy, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
 
-from mlpzoo.inference import ImageError
 from mlpzoo.models import Backbone
 from mlpzoo.registry import create_model, family_of
-from mlpzoo.train.config import Loss, Model, Recipe
-from mlpzoo.train.data import NOT_COUNTED
-from mlpzoo.train.loaders import Loaders
-from mlpzoo.weights import save_folder
+from mlpzoo.tasks.classification_loaders import NOT_COUNTED, Loaders, validation_images, validation_loader
+from mlpzoo.tasks.classification_recipe import ClassificationRecipe, Loss, Model
+from mlpzoo.train.data import BAD_IMAGES
+from mlpzoo.train.loaders import Place
+from mlpzoo.train.task import Task
+from mlpzoo.weights import read_config, save_folder
 
-BAD_IMAGES = "bad_images.jsonl"
 LOCAL = "local-dir:"
 
 Batch = tuple[Tensor, Tensor]
 
 
-class Classification:
-    """Images and labels, a network with a head, and a loss between them.
+class Classification(Task):
+    """Images and labels, a network with a head, and a loss between them; see `Task`."""
 
-    Args:
-        recipe: all settings.
-        device: where the network and the batches are.
-        rank: which process this is.
-        processes: how many there are.
-        folder: of the run, for the list of unreadable images.
+    name = "classification"
+    recipe_type = ClassificationRecipe
+    best_by = "validation_top1"
+    formats: ClassVar = {
+        "accuracy": ("accuracy", "{:6.1%}"),
+        "validation_top1": ("Validation top-1", "{:.2%}"),
+        "validation_top5": ("Validation top-5", "{:.2%}"),
+        "validation_loss": ("Validation loss", "{:.4f}"),
+    }
+    curve = ("accuracy", "accuracy", "validation_top1")
 
-    Raises:
-        ValueError: when the recipe, the data and the network do not go together.
-    """
-
-    best_by: str | None = "validation_top1"
-
-    def __init__(
-        self, recipe: Recipe, *, device: torch.device, rank: int = 0, processes: int = 1, folder: Path | None = None
-    ) -> None:
-        self.recipe, self.device, self.folder = recipe, device, folder
+    def __init__(self, recipe: ClassificationRecipe, place: Place, *, training: bool = True) -> None:
+        super().__init__(recipe, place, training=training)
+        if not training:
+            self._open_run()
+            return
         network = build_network(
             recipe.model, recipe.data.model_dump(include={"mean", "std", "interpolation", "crop_pct"})
         )
-        self.loaders = Loaders(recipe, network, rank=rank, processes=processes, pin=device.type == "cuda")
+        self.loaders = Loaders(recipe, network, place)
+        self.training, self.updates_per_epoch = self.loaders.training, self.loaders.updates_per_epoch
+        self.training_items, self.validation_items = self.loaders.training_images, self.loaders.validation_images
+        self.validation = self.loaders.validation if self.loaders.validation_loader is not None else None
         num_classes = recipe.model.num_classes or self.loaders.num_classes
         if self.loaders.num_classes and num_classes < self.loaders.num_classes:
             raise ValueError(
@@ -63,27 +64,30 @@ class Classification:
             head = network.get_classifier()
             assert isinstance(head, nn.Linear)
             nn.init.constant_(head.bias, recipe.model.head_bias)
-        self.model: nn.Module = network.to(device)
+        self.network, self.num_classes = network.to(self.device), num_classes
+        self.model = self.network
         self.frozen = freeze(network, recipe.model)
         if recipe.run.grad_checkpointing:
             network.set_grad_checkpointing()
-        self.network = network
-        # Here, for it takes a forward pass, and the network may be sharded later.
-        self.flops_per_image = 3 * count_flops(network) if device.type == "cuda" else None
-        self.updates_per_epoch = self.loaders.updates_per_epoch
-        self.images_per_update = recipe.data.batch_size
         self.loss_of = build_loss(recipe.loss, mixed=self._mixes)
         self.mixup = self._build_mixup(num_classes) if self._mixes else None
-        self.teacher = build_teacher(recipe.loss, num_classes, device) if recipe.loss.teacher else None
-        self._listed: set[str] = set()
+        self.teacher = build_teacher(recipe.loss, num_classes, self.device) if recipe.loss.teacher else None
 
-    def batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        """Images and labels of this process, from an update of an epoch on."""
-        for images, labels, bad in self.loaders.training(epoch, start):
-            if bad is not None:
-                self._note_bad(bad)
-            self._check_labels(labels)
-            yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+    def _open_run(self) -> None:
+        """The network of a finished run, and what to validate it on."""
+        folder, recipe = self.place.folder, self.recipe
+        network = create_model(f"{LOCAL}{folder}")
+        assert isinstance(network, Backbone)
+        assert folder is not None
+        self.network = network.to(self.device)
+        self.model, self.num_classes = self.network, network.num_classes
+        images = validation_images(recipe.data, network, read_config(folder).get("label_names"))
+        loader = validation_loader(images, network, recipe, self.place)
+        self.validation_items, self.validation = images, lambda: iter(loader)
+
+    def check(self, batch: Batch) -> None:
+        """Refuse labels that the network has no class for."""
+        self._check_labels(batch[1])
 
     def train_mode(self, model: nn.Module) -> None:
         """Training mode, but for what is frozen."""
@@ -92,7 +96,7 @@ class Classification:
             module.eval()
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean loss of a batch and, where images are not mixed, the share named right."""
+        """The mean loss of a batch and, where images are not mixed, the share classified correctly."""
         images, labels = batch
         targets = labels
         if self.mixup is not None:
@@ -110,9 +114,16 @@ class Classification:
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Top-1 and top-5 accuracy and cross-entropy over the validation images, all processes together."""
-        if self.loaders.validation_loader is None:
-            return {}
-        return evaluate(model, self._validation_batches(), self.device)
+        return {} if self.validation is None else evaluate(model, self.validation_batches(), self.device)
+
+    def validation_batches(self) -> Iterator[Batch]:
+        """Validation images and labels of this process, on the device; those labelled −1 do not count."""
+        assert self.validation is not None
+        for (images, labels), bad, _ in self.validation():
+            if bad is not None and self.validation_items is not None:
+                self.bad_images.note(self.validation_items, bad)
+            self._check_labels(labels[labels != NOT_COUNTED])
+            yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
     def save(self, weights: Mapping[str, Tensor], folder: Path, about: Mapping[str, Any]) -> None:
         """Write a folder for `create_model("local-dir:FOLDER")`."""
@@ -121,9 +132,20 @@ class Classification:
             folder,
             **describe(self.network),
             label_names=self.loaders.classes,
-            about={**self.recipe.about.model_dump(exclude_defaults=True), **about},
+            about=dict(about),
             weights=weights,
         )
+
+    def probe(self) -> tuple[nn.Module, Tensor]:
+        """The network and one image."""
+        anchor = next(self.network.parameters())
+        return self.network, torch.randn(1, *self.loaders.shape, device=anchor.device, dtype=anchor.dtype)
+
+    def shard_types(self) -> list[str]:
+        """The network's blocks."""
+        parts = self.network.get_submodule(self.network.feature_stack).children()
+        blocks = [block for part in parts for block in (part.children() if isinstance(part, nn.Sequential) else [part])]
+        return sorted({type(block).__name__ for block in blocks})
 
     @property
     def _mixes(self) -> bool:
@@ -146,36 +168,12 @@ class Classification:
             num_classes=num_classes,
         )
 
-    def _validation_batches(self) -> Iterator[Batch]:
-        for images, labels, bad in self.loaders.validation():
-            if bad is not None:
-                self._note_bad(bad, validation=True)
-            self._check_labels(labels[labels != NOT_COUNTED])
-            yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
-
     def _check_labels(self, labels: Tensor) -> None:
         if len(labels) and (labels.min() < 0 or labels.max() >= self.network.num_classes):
             raise ValueError(
                 f"the data have labels from {int(labels.min())} to {int(labels.max())}, but the network has "
                 f"{self.network.num_classes} classes, 0 to {self.network.num_classes - 1}: set model.num_classes"
             )
-
-    def _note_bad(self, bad: Tensor, validation: bool = False) -> None:
-        """List unreadable images, or stop at the first."""
-        images = self.loaders.validation_images if validation else self.loaders.training_images
-        assert images is not None
-        for index in bad[bad >= 0].tolist():
-            try:
-                images.read(index)
-                reason = "could not be read a moment ago"
-            except ImageError as error:
-                reason = str(error)
-            if self.recipe.data.on_bad_image == "error":
-                raise ImageError(f"{reason}. To train without such images: data.on_bad_image=skip")
-            if reason not in self._listed and self.folder is not None:
-                self._listed.add(reason)
-                with (self.folder / BAD_IMAGES).open("a") as file:
-                    file.write(json.dumps({"image": images.name(index), "reason": reason}) + "\n")
 
 
 def build_network(section: Model, data: Mapping[str, Any]) -> Backbone:
@@ -230,7 +228,7 @@ def build_loss(section: Loss, *, mixed: bool) -> nn.Module:
 
 
 def build_teacher(section: Loss, num_classes: int, device: torch.device) -> nn.Module:
-    """The network whose answers are a second label.
+    """The network whose predictions are a second label.
 
     Raises:
         ValueError: when it has other classes.
@@ -256,17 +254,6 @@ def describe(network: Backbone) -> dict[str, Any]:
     kept = ("input_size", "mean", "std", "interpolation", "crop_pct")
     data = {key: network.pretrained_cfg[key] for key in kept}
     return {"architecture": name, "model_args": options, "pretrained_cfg": data}
-
-
-def count_flops(network: Backbone) -> float:
-    """FLOPs of a forward pass of one image."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter, torch.no_grad():
-        anchor = next(network.parameters())
-        network(torch.empty(1, *network.pretrained_cfg["input_size"], device=anchor.device, dtype=anchor.dtype))
-    return float(counter.get_total_flops())
 
 
 def evaluate(model: nn.Module, batches: Iterator[Batch], device: torch.device) -> dict[str, float]:
@@ -295,7 +282,7 @@ def evaluate(model: nn.Module, batches: Iterator[Batch], device: torch.device) -
         torch.distributed.all_reduce(sums)
     total, right, near, loss = sums.tolist()
     if not total:
-        raise ValueError("there is no readable image to validate on")
+        raise ValueError(f"there is no readable image to validate on: {BAD_IMAGES} lists the unreadable ones")
     found = {"top1": right / total}
     if classes > 5:
         found["top5"] = near / total

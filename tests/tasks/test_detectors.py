@@ -7,7 +7,8 @@ import torch
 from dense.networks import assert_features_are_the_authors, assert_learns, features_case, small
 from torch import nn
 
-from mlpzoo.dense import build_detector, check_targets, fpn_backbone
+from mlpzoo.dense import fpn_backbone
+from mlpzoo.tasks import build_detector, check_targets
 
 KINDS = ("retinanet", "fcos", "fasterrcnn", "maskrcnn")
 ONE_STAGE = ("retinanet", "fcos")

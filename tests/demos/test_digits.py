@@ -10,15 +10,20 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import mlpzoo
+from mlpzoo.demos import DigitImages, write_digits
+from mlpzoo.demos.digits import HELD_OUT
 from mlpzoo.inference import load_classifier, predict
-from mlpzoo.train import train_digits, write_digits
-from mlpzoo.train.data import hold_out
-from mlpzoo.train.digit_images import HELD_OUT, DigitImages
+from mlpzoo.tasks import read_recipe, train
+from mlpzoo.tasks.classification_images import hold_out
+
+
+def train_digits(folder, *, epochs=None, seed=0, progress=False):
+    return train(read_recipe("digits", [f"run.seed={seed}"], epochs=epochs), folder, device="cpu", progress=progress)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return train_digits(tmp_path_factory.mktemp("digits"), epochs=2, seed=3, device="cpu", progress=False)
+    return train_digits(tmp_path_factory.mktemp("digits"), epochs=2, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -78,16 +83,16 @@ def test_image_files_are_seen_as_the_data_were(run, held_out):
 
 def test_the_same_seed_gives_the_same_model_and_another_does_not(run, tmp_path, monkeypatch):
     # Pictures take longer than the training.
-    monkeypatch.setattr("mlpzoo.train.digits.illustrate", lambda *_: None)
-    again = train_digits(tmp_path / "a", epochs=2, seed=3, device="cpu", progress=False)
-    other = train_digits(tmp_path / "b", epochs=2, seed=4, device="cpu", progress=False)
+    monkeypatch.setattr("mlpzoo.train.Task.illustrate", lambda *_: None)
+    again = train_digits(tmp_path / "a", epochs=2, seed=3)
+    other = train_digits(tmp_path / "b", epochs=2, seed=4)
     first, second, third = (load_file(result.folder / "model.safetensors") for result in (run, again, other))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     assert not torch.equal(first["head.weight"], third["head.weight"])
 
 
 def test_progress_without_a_terminal_is_plain_lines(tmp_path, capsys):
-    train_digits(tmp_path, epochs=1, device="cpu")
+    train_digits(tmp_path, epochs=1, progress=True)
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = captured.err.splitlines()
@@ -111,4 +116,4 @@ def test_write_digits(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_reaches_98_percent(tmp_path, seed):
-    assert train_digits(tmp_path, seed=seed, device="cpu", progress=False).figures["validation_top1"] >= 0.98
+    assert train_digits(tmp_path, seed=seed).figures["validation_top1"] >= 0.98
