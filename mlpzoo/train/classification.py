@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mlpzoo.inference import ImageError
 from mlpzoo.models import Backbone
+from mlpzoo.ops import _torch
 from mlpzoo.registry import create_model, family_of
 from mlpzoo.train.config import Loss, Model, Recipe
 from mlpzoo.train.data import NOT_COUNTED
@@ -260,10 +261,9 @@ def describe(network: Backbone) -> dict[str, Any]:
 
 def count_flops(network: Backbone) -> float:
     """FLOPs of a forward pass of one image."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter, torch.no_grad():
+    with _torch.fake_tensors(), FlopCounterMode(display=False) as counter, torch.no_grad():
         anchor = next(network.parameters())
         network(torch.empty(1, *network.pretrained_cfg["input_size"], device=anchor.device, dtype=anchor.dtype))
     return float(counter.get_total_flops())
