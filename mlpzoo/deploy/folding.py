@@ -22,7 +22,7 @@ from mlpzoo.deploy.folded import (
     FoldedSpatialGatingMlp,
     SamePaddedConv,
 )
-from mlpzoo.deploy.packed import PackedLinear
+from mlpzoo.layers.packed import PackedLinear
 from mlpzoo.layers import (
     Affine,
     Attention,

@@ -16,7 +16,7 @@ from torch import nn
 import mlpzoo
 from mlpzoo.deploy import fold
 from mlpzoo.deploy.folded import ChannelScale
-from mlpzoo.deploy.packed import PackedLinear
+from mlpzoo.layers.packed import PackedLinear
 from mlpzoo.layers import Affine, ConvMixerBlock, ResMLPBlock, StdConv
 from mlpzoo.models import FAMILIES, MapBackbone
 
