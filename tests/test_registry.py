@@ -1,3 +1,6 @@
+import dataclasses
+import importlib
+import json
 import subprocess
 import sys
 
@@ -6,7 +9,8 @@ import timm
 import torch
 
 import mlpzoo
-from mlpzoo.models import FAMILIES
+from mlpzoo.models import FAMILIES, families
+from mlpzoo.registry import CREATED_BY, register
 
 # Measured by running the authors' code, or timm's where it is the same.
 PARAMETERS = {
@@ -63,7 +67,7 @@ def test_importing_is_silent_and_changes_nothing_of_timms():
 def test_family_modules_export_what_they_name():
     done = run(
         "import mlpzoo, sys\n"
-        "for family in mlpzoo.models.FAMILIES.values():\n"
+        "for family in mlpzoo.models.families():\n"
         "    module = sys.modules[family.model.__module__]\n"
         "    exec(f'from {module.__name__} import *')\n"
         "    assert all(name in globals() for name in family.variants)\n"
@@ -77,7 +81,7 @@ def test_parameter_counts(name):
 
 
 def test_every_variant_is_registered_and_described():
-    assert len(mlpzoo.list_models()) == sum(len(family.variants) for family in FAMILIES.values())
+    assert len(mlpzoo.list_models()) == sum(len(family.variants) for family in families())
     for name in mlpzoo.list_models():
         assert timm.is_model(name)
         info = mlpzoo.model_info(name)
@@ -173,3 +177,30 @@ def test_image_sizes_that_do_not_fit():
     model = mlpzoo.create_model("mixer_s32", depth=1)
     with pytest.raises(ValueError, match=r"got an image of 256×224.*bound to 224×224.*img_size=.*set_input_size"):
         model(torch.randn(1, 3, 256, 224))
+
+
+def test_a_name_of_another_task_says_which_function_builds_it(monkeypatch, tmp_path):
+    other = dataclasses.replace(FAMILIES["mixer"], name="other", variants={"other_s1": None}, task="restoration")
+    monkeypatch.setitem(FAMILIES, "other", other)
+    assert mlpzoo.list_models("other*") == []
+    assert mlpzoo.list_models("other*", task="restoration") == ["other_s1"]
+    with pytest.raises(ValueError, match=r"other_s1 is a network for restoration, which mlpzoo\.restoration\."):
+        mlpzoo.create_model("other_s1")
+    for task, creator in CREATED_BY.items():
+        module, _, function = creator.rpartition(".")
+        assert callable(getattr(importlib.import_module(module), function))
+        if task != "classification":
+            (tmp_path / "config.json").write_text(json.dumps({"architecture": "other_s1", "task": task}))
+            with pytest.raises(mlpzoo.CheckpointError, match=rf"a network for {task} \(other_s1\), which {creator}"):
+                mlpzoo.create_model(f"local-dir:{tmp_path}")
+
+
+def test_what_is_taken_is_not_registered_again():
+    mixer = FAMILIES["mixer"]
+    with pytest.raises(ValueError, match=r"names already, here or in timm: mixer_s32, mixer_s16"):
+        register(mixer)
+    with pytest.raises(ValueError, match="there is a family named 'mixer' already: MLP-Mixer"):
+        register(dataclasses.replace(mixer))
+    with pytest.raises(ValueError, match="must have that name in `family`, not 'mixer'"):
+        register(dataclasses.replace(mixer, name="blender"))
+    assert "blender" not in FAMILIES

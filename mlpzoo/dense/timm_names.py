@@ -15,7 +15,7 @@ from timm.models import FeatureInfo, register_model
 from torch import nn
 
 from mlpzoo.dense.backbone import STRIDES, DenseBackbone
-from mlpzoo.models import FAMILIES, IsotropicConfig
+from mlpzoo.models import IsotropicConfig, families
 
 __all__ = ["PyramidFeatures", "register_pyramids"]
 
@@ -53,7 +53,7 @@ class PyramidFeatures(DenseBackbone):
 def register_pyramids() -> None:
     """Register a name with timm for every network without stages whose patches are a power of 2 wide."""
     exported = list(__all__)
-    for family in FAMILIES.values():
+    for family in families():
         for name, config in family.variants.items():
             if not isinstance(config, IsotropicConfig):
                 continue

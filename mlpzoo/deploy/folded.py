@@ -10,8 +10,8 @@ import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlpzoo.layers.packed import PackedLinear
 from mlpzoo.layers import GridBound, SpatialGatingUnit, TokenLinear
+from mlpzoo.layers.packed import PackedLinear
 from mlpzoo.layers.resnet_stem import pad_same
 from mlpzoo.ops import resize_output_tokens
 from mlpzoo.ops.resize import Grid

@@ -22,7 +22,6 @@ from mlpzoo.deploy.folded import (
     FoldedSpatialGatingMlp,
     SamePaddedConv,
 )
-from mlpzoo.layers.packed import PackedLinear
 from mlpzoo.layers import (
     Affine,
     Attention,
@@ -37,6 +36,7 @@ from mlpzoo.layers import (
     TokenLinear,
 )
 from mlpzoo.layers.linear import Linear
+from mlpzoo.layers.packed import PackedLinear
 from mlpzoo.layers.resnet_stem import standardize_kernel
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)

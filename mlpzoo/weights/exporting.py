@@ -8,7 +8,7 @@ import torch
 from timm.layers import to_2tuple
 from torch import Tensor, nn
 
-from mlpzoo.models import FAMILIES, Backbone, BackboneConfig, Family, Weights
+from mlpzoo.models import FAMILIES, Backbone, BackboneConfig, Family, Weights, families
 from mlpzoo.ops.resize import Grid
 from mlpzoo.weights._files import CheckpointError, shorten
 from mlpzoo.weights._writing import write_safetensors
@@ -155,7 +155,7 @@ def convert(
 
 
 def _family(name: str) -> Family:
-    for family in FAMILIES.values():
+    for family in families():
         if name in family.variants:
             return family
     raise ValueError(f"unknown model '{name}': `mlpzoo list` shows all")

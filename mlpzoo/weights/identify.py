@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlpzoo.models import FAMILIES, BackboneConfig, PyramidConfig
+from mlpzoo.models import BackboneConfig, PyramidConfig, families
 from mlpzoo.models._keymap import Source, as_is
 from mlpzoo.ops.resize import Grid
 from mlpzoo.weights._files import CheckpointError, TensorFile, open_tensors
@@ -40,7 +40,7 @@ class Identified:
     @property
     def overrides(self) -> dict[str, Any]:
         """Options of `create_model(name)` that build the network the file was saved from."""
-        variant = next(family.variants[self.name] for family in FAMILIES.values() if self.name in family.variants)
+        variant = next(family.variants[self.name] for family in families() if self.name in family.variants)
         fields = (field.name for field in dataclasses.fields(variant))
         return {key: getattr(self.config, key) for key in fields if getattr(self.config, key) != getattr(variant, key)}
 
@@ -79,7 +79,7 @@ def identify(file: TensorFile, img_size: int | Grid | None = None) -> Identified
 def _candidates(file: TensorFile, img_size: int | Grid | None) -> Iterator[Identified]:
     stated = stated_size(img_size, file.metadata)
     names = strip_prefixes(list(file.shapes))
-    for family in FAMILIES.values():
+    for family in families():
         own = {name: [Source(name, as_is)] for name in names}
         formats = [(OWN, own), *((key_map.title, key_map.complete_plan(names)) for key_map in family.formats)]
         for title, plan in formats:

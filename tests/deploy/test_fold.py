@@ -16,8 +16,8 @@ from torch import nn
 import mlpzoo
 from mlpzoo.deploy import fold
 from mlpzoo.deploy.folded import ChannelScale
-from mlpzoo.layers.packed import PackedLinear
 from mlpzoo.layers import Affine, ConvMixerBlock, ResMLPBlock, StdConv
+from mlpzoo.layers.packed import PackedLinear
 from mlpzoo.models import FAMILIES, MapBackbone
 
 FAMILY_NAMES = [*FAMILIES, "test_pyramid"]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mlpzoo.deploy import packed
-from mlpzoo.layers.packed import FUSED, PackedLinear
 from mlpzoo.layers import create_activation
+from mlpzoo.layers.packed import FUSED, PackedLinear
 
 pytestmark = pytest.mark.skipif(not packed.packing_works(), reason="this PyTorch was built without oneDNN")
 
