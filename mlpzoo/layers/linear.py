@@ -6,6 +6,7 @@ import torch
 from timm.layers.activations import GELU, GELUTanh
 from torch import Tensor, nn
 
+from mlpzoo.layers.packed import PackedLinear
 from mlpzoo.ops import linear, linear_of
 
 
@@ -40,6 +41,10 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor, act: str = "none") -> Tensor:
         """`(..., in_features)` to `(..., out_features)`, through the activation named, see `mlpzoo.ops.linear`."""
         return linear(x, self.weight, self.bias, act, self.impl)
+
+    def folded(self) -> nn.Module:
+        """The weight laid out for the kernel that reads it."""
+        return PackedLinear(self)
 
 
 def rest(impl: str) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
+from mlpzoo.layers.folding import mergeable
 from mlpzoo.layers.grid_bound import GridBound
 from mlpzoo.layers.linear import gelu_form, has_hooks
 from mlpzoo.layers.mlp import MlpBlock
@@ -19,6 +20,7 @@ ChannelMixing = MlpBlock
 """The paper's name for an `MlpBlock` over the channels of every token: `(B, T, C)` to `(B, T, C)`."""
 
 
+@mergeable
 class TokenLinear(nn.Module):
     """A linear layer over the token axis of `(batch, tokens, channels)`.
 

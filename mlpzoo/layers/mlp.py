@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
+from mlpzoo.layers.folding import with_act_inside
 from mlpzoo.layers.linear import Linear, activated, gelu_form, has_hooks, is_plain, linear_after
 from mlpzoo.ops import mlp
 
@@ -60,6 +61,10 @@ class MlpBlock(nn.Module):
         if torch.is_grad_enabled() and gelu_form(self.act) and self._may_skip_steps():
             return self.drop2(self._keeping_less(x))
         return self.drop2(self.fc2(self.drop1(activated(self.fc1, self.act, x))))
+
+    def folded(self) -> nn.Module:
+        """The activation applied while the result of the first linear is in registers."""
+        return with_act_inside(self)
 
     def _may_skip_steps(self) -> bool:
         """Whether nobody would notice that the layers up to the second linear are not called one by one."""

@@ -10,9 +10,12 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mlpzoo.layers.affine import Affine
+from mlpzoo.layers.folding import may_merge, rounded, wide, with_map_before, with_values
 from mlpzoo.layers.grid_bound import GridBound
-from mlpzoo.layers.linear import rest
+from mlpzoo.layers.linear import has_hooks, rest
 from mlpzoo.layers.mixing import ChannelMixing, TokenLinear
+from mlpzoo.layers.packed import PackedLinear
+from mlpzoo.ops import resize_output_tokens
 from mlpzoo.ops.resize import Grid
 
 
@@ -86,3 +89,68 @@ class ResMLPBlock(GridBound):
     def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
         """The token linear, which both reads and writes the tokens."""
         yield from self.linear_tokens.resized(old_grid, new_grid, "linear_tokens", inputs=True, outputs=True)
+
+    def folded(self) -> nn.Module:
+        """Both affine maps and both scales put into the linears.
+
+        The token linear mixes tokens channel by channel, so it commutes with a factor a channel:
+        W (α x + β) + b = α · (W x) + (β · rowsum W + b).
+        """
+        tokens, fc1, fc2 = self.linear_tokens, self.mlp_channels.fc1, self.mlp_channels.fc2
+        usual = type(self.mlp_channels) is ChannelMixing and may_merge(self.norm1, tokens, self.norm2, fc1, fc2)
+        if not usual or has_hooks(*self.modules()):
+            return self
+        assert tokens.bias is not None
+        ls1_C, ls2_C = wide(self.ls1), wide(self.ls2)
+        constant_TC = wide(tokens.weight).sum(1, keepdim=True) * wide(self.norm1.beta) + wide(tokens.bias)[:, None]
+        linear_tokens = TokenLinear(*tokens.weight.shape[::-1], bias=False, impl=tokens.impl, device="meta")
+        linear_tokens.weight = tokens.weight
+        return FoldedResMLPBlock(
+            linear_tokens,
+            rounded(ls1_C * wide(self.norm1.alpha), self.ls1),
+            rounded(ls1_C * constant_TC, self.ls1),
+            PackedLinear(with_map_before(fc1, wide(self.norm2.alpha), wide(self.norm2.beta)), self.mlp_channels.act),
+            PackedLinear(with_values(fc2, ls2_C[:, None] * wide(fc2.weight), ls2_C * wide(fc2.bias))),
+        )
+
+
+class FoldedResMLPBlock(GridBound):
+    """A `ResMLPBlock` whose affine maps and scales are in its linears, but for one scale and one map that is added.
+
+    With s a scale and m a map over tokens and channels, `y = x + s · (W x) + m`, then `y + W₂ act(W₁ y + b₁) + b₂`.
+
+    Args:
+        linear_tokens: W, without a bias.
+        scale_C: s.
+        shift_TC: m.
+        fc1: W₁, b₁ and the activation.
+        fc2: W₂ and b₂.
+
+    Shape:
+        Tokens of one grid, `(batch, tokens, channels)`, to the same.
+    """
+
+    def __init__(
+        self,
+        linear_tokens: TokenLinear,
+        scale_C: nn.Parameter,
+        shift_TC: nn.Parameter,
+        fc1: PackedLinear,
+        fc2: PackedLinear,
+    ) -> None:
+        super().__init__()
+        self.linear_tokens = linear_tokens
+        self.scale = scale_C
+        self.shift = shift_TC
+        self.fc1 = fc1
+        self.fc2 = fc2
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """`(batch, tokens, channels)` to the same."""
+        y_BTC = torch.addcmul(x_BTC, self.scale, self.linear_tokens(x_BTC)).add_(self.shift)
+        return self.fc2(self.fc1(y_BTC), y_BTC)
+
+    def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
+        """Folding what is resized gives the same."""
+        yield from self.linear_tokens.resized(old_grid, new_grid, "linear_tokens", inputs=True, outputs=True)
+        yield "shift", resize_output_tokens(self.shift.T, old_grid, new_grid).T

@@ -4,6 +4,7 @@ Shape suffixes: B batch, T tokens, C channels of a token, E hidden units of the 
 of the attention.
 """
 
+import copy
 from collections.abc import Iterator
 
 import torch
@@ -11,9 +12,11 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
+from mlpzoo.layers.folding import may_merge, rounded
 from mlpzoo.layers.grid_bound import GridBound
 from mlpzoo.layers.linear import Linear, gelu_form, has_hooks, is_plain, rest
 from mlpzoo.layers.mixing import TokenLinear
+from mlpzoo.layers.packed import PackedLinear
 from mlpzoo.ops import attention, linear, spatial_gate
 from mlpzoo.ops.linear import compiles_to_operator, is_watched
 from mlpzoo.ops.resize import Grid
@@ -173,6 +176,19 @@ class SpatialGatingMlp(nn.Module):
             x_BTG = self.gate.gated(u_BTG, v_BTG, shift_BTG)
         return self.drop2(self.fc2(x_BTG))
 
+    def folded(self) -> nn.Module:
+        """The first linear cut in two: a norm would copy half of what it gives out as one."""
+        usual = may_merge(self.fc1) and type(self.gate) is SpatialGatingUnit
+        if not usual or has_hooks(self.act, self.drop1, self.gate, self.drop2):
+            return self
+        halves = []
+        for weight, bias in zip(self.fc1.weight.chunk(2), self.fc1.bias.chunk(2), strict=True):
+            half = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+            half.weight, half.bias = rounded(weight.clone(), weight), rounded(bias.clone(), bias)
+            halves.append(PackedLinear(half, copy.deepcopy(self.act)))
+        first, second = halves
+        return FoldedSpatialGatingMlp(self.attn, first, second, self.gate, self.fc2)
+
     def _may_halve(self, x_BTC: Tensor) -> bool:
         """Whether it saves time to compute the gate's halves apart, and nobody would notice."""
         if torch.is_grad_enabled() or (self.drop1.training and self.drop1.p > 0):
@@ -187,6 +203,36 @@ class SpatialGatingMlp(nn.Module):
         fc1, form = self.fc1, gelu_form(self.act)
         (wu_GC, wv_GC), (bu_G, bv_G) = fc1.weight.chunk(2), fc1.bias.chunk(2)
         return linear(x_BTC, wu_GC, bu_G, form, fc1.impl), linear(x_BTC, wv_GC, bv_G, form, fc1.impl)
+
+
+class FoldedSpatialGatingMlp(nn.Module):
+    """A `SpatialGatingMlp` whose first linear is two, one for either half of the gate's channels, each dense.
+
+    Args:
+        attn: what is added to the gate, or None.
+        first: the half that is gated, and its activation.
+        second: the half the gate is made from, and its activation.
+        gate: the gate.
+        fc2: the linear after it.
+
+    Shape:
+        `(batch, tokens, channels)` to the same.
+    """
+
+    def __init__(
+        self, attn: nn.Module | None, first: nn.Module, second: nn.Module, gate: SpatialGatingUnit, fc2: nn.Module
+    ) -> None:
+        super().__init__()
+        self.attn = attn
+        self.first = first
+        self.second = second
+        self.gate = gate
+        self.fc2 = fc2
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """`(batch, tokens, channels)` to the same."""
+        shift_BTG = self.attn(x_BTC) if self.attn is not None else None
+        return self.fc2(self.gate.gated(self.first(x_BTC), self.second(x_BTC), shift_BTG))
 
 
 class GMLPBlock(nn.Module):

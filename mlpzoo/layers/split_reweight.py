@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
+from mlpzoo.layers.folding import with_act_inside
 from mlpzoo.layers.linear import has_hooks, linear_after
 from mlpzoo.ops import mean_of_sum, reweighted_sum
 
@@ -53,6 +54,10 @@ class SplitReweight(nn.Module):
     def logits(self, h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor) -> Tensor:
         """Three branches to the logits of their weights, `(batch, 3 × dim)`, a channel's three side by side."""
         return self.fc2(self.act(self.fc1(mean_of_sum(h_BHWC, w_BHWC, c_BHWC, self.impl))))
+
+    def folded(self) -> nn.Module:
+        """The activation applied while the result of the first linear is in registers."""
+        return with_act_inside(self)
 
 
 def reweighted_and_projected(

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import warnings
+from typing import ClassVar
 
 import pytest
 import timm
@@ -15,8 +16,8 @@ from torch import nn
 
 import mlpzoo
 from mlpzoo.deploy import fold
-from mlpzoo.deploy.folded import ChannelScale
 from mlpzoo.layers import Affine, ConvMixerBlock, ResMLPBlock, StdConv
+from mlpzoo.layers.folding import ChannelScale, may_merge, scale_and_shift, with_map_before
 from mlpzoo.layers.packed import PackedLinear
 from mlpzoo.models import FAMILIES, MapBackbone
 
@@ -151,6 +152,110 @@ def test_half_folded_models_are_still_right():
     shared.blocks[1].mlp_channels = shared.blocks[0].mlp_channels
     shared.blocks[3] = shared.blocks[2]
     assert_equal(fold(shared)(x), shared(x))
+
+
+class LinearNorm(nn.Module):
+    """A layer that names the norm after its linear map, as a family's own would."""
+
+    norm_after: ClassVar = {"fc": "norm"}
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(6, 5, bias=False)
+        self.norm = nn.BatchNorm1d(5)
+
+    def forward(self, x):
+        return self.norm(self.fc(x))
+
+
+class Doubled(LinearNorm):
+    def forward(self, x):
+        return self.norm(2 * self.fc(x))
+
+
+class Gate(nn.Module):
+    """A layer that says what it becomes, and takes a layer of its own kind apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(6)
+        self.proj = nn.Conv2d(6, 4, 1)
+
+    def forward(self, x):
+        return self.proj(self.norm(x))
+
+    def folded(self):
+        if not may_merge(self.norm, self.proj):
+            return self
+        return with_map_before(self.proj, *scale_and_shift(self.norm))
+
+
+def seasoned(module, *shape):
+    """In float64, with statistics of no particular kind; and an input."""
+    module.double()
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+            for value in (norm.running_mean, norm.running_var, norm.weight, norm.bias):
+                if value is not None:
+                    nn.init.uniform_(value, 0.5, 2)
+    return module.eval(), torch.randn(*shape, dtype=torch.float64)
+
+
+def batch_norms(module):
+    return sum(isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) for part in module.modules())
+
+
+def test_batch_norms_go_into_the_layers_before():
+    grouped = nn.Conv2d(6, 6, 3, padding=1, groups=3, bias=False)
+    plain, x = seasoned(nn.Sequential(grouped, nn.BatchNorm2d(6, affine=False), nn.GELU(), Gate()), 2, 6, 5, 7)
+    folded = fold(plain)
+    assert batch_norms(folded) == 0
+    assert len(folded) == len(plain)
+    assert_equal(folded(x), plain(x))
+    plain, x = seasoned(LinearNorm(), 3, 6)
+    assert batch_norms(fold(plain)) == 0
+    assert_equal(fold(plain)(x), plain(x))
+
+
+def test_batch_norms_stay_where_they_are_not_fixed_or_not_alone():
+    conv = nn.Conv2d(6, 6, 1)
+    kept = {
+        "no statistics": nn.Sequential(conv, nn.BatchNorm2d(6, track_running_stats=False)),
+        "a step between, which stands elsewhere too": nn.Sequential(act := nn.GELU(), conv, act, nn.BatchNorm2d(6)),
+        "tokens are not channels": nn.Sequential(nn.Flatten(2), nn.Linear(35, 6), nn.BatchNorm1d(6)),
+        "a subclass computes something else": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), Doubled()),
+    }
+    for reason, module in kept.items():
+        plain, x = seasoned(module, 2, 6, 5, 7)
+        assert batch_norms(fold(plain)) == 1, reason
+        assert_equal(fold(plain)(x), plain(x))
+
+
+@pytest.mark.parametrize("watched", [0, 1, 3])
+def test_hooks_are_still_called(watched):
+    """On a convolution, on the norm after it, and on a layer that folds itself."""
+    plain, x = seasoned(nn.Sequential(nn.Conv2d(6, 6, 1), nn.BatchNorm2d(6), nn.GELU(), Gate()), 2, 6, 5, 7)
+    seen = []
+    plain[watched].register_forward_hook(lambda module, args, y: seen.append(y))
+    expected = plain(x)
+    assert_equal(fold(plain)(x), expected)
+    assert len(seen) == 2
+    assert_equal(seen[1], seen[0])
+
+
+@pytest.mark.parametrize(
+    ("family", "part"),
+    [("resmlp", "mlp_channels.act"), ("gmlp", "mlp_channels.gate"), ("convmixer", "depthwise.act")],
+)
+def test_hooks_inside_blocks_are_still_called(family, part):
+    plain = create(family)
+    seen = []
+    plain.blocks[1].get_submodule(part).register_forward_hook(lambda module, args, y: seen.append(y))
+    x = image_of(plain)
+    expected = plain(x)
+    assert_equal(fold(plain)(x), expected)
+    assert len(seen) == 2
+    assert_equal(seen[1], seen[0])
 
 
 def test_training_mode_is_refused(model):

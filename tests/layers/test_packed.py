@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mlpzoo.deploy import packed
-from mlpzoo.layers import create_activation
+from mlpzoo.layers import create_activation, packed
 from mlpzoo.layers.packed import FUSED, PackedLinear
 
 pytestmark = pytest.mark.skipif(not packed.packing_works(), reason="this PyTorch was built without oneDNN")
