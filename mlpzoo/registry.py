@@ -11,12 +11,11 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers import to_2tuple
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mlpzoo.models import CLASSIFICATION, FAMILIES, Backbone, BackboneConfig, Family, PyramidConfig, families
+from mlpzoo.models import CLASSIFICATION, FAMILIES, Backbone, BackboneConfig, Family, families
 from mlpzoo.weights import (
     CONFIG,
     CheckpointError,
@@ -287,16 +286,15 @@ def _entrypoint(family: Family, name: str) -> Callable[..., nn.Module]:
             config = config_with(family.variants[name], name, {**trained_with, **overrides})
             return family.model(config, device=device, dtype=dtype)
 
-        pyramid = isinstance(family.variants[name], PyramidConfig)
         model = build_model_with_cfg(
             build,
             name,
             pretrained and released is None,
-            feature_cfg={"feature_cls": "getter", "out_indices": None if pyramid else 3},
+            feature_cfg={"feature_cls": "getter", "out_indices": None if family.variants[name].has_stages else 3},
             **options,
         )
-        if isinstance(model, Backbone) and hasattr(model.config, "img_size"):
-            model._remember_input_size(to_2tuple(model.config.img_size))
+        if isinstance(model, Backbone) and model.config.image_size:
+            model._remember_input_size(model.config.image_size)
         if released:
             load_checkpoint(model, released)
         return model
@@ -315,7 +313,7 @@ def _default_cfgs(family: Family) -> dict[str, dict[str, Any]]:
             **family.data,
             "first_conv": config.first_conv,
             "classifier": "head",
-            "fixed_input_size": hasattr(config, "img_size"),
+            "fixed_input_size": config.image_size is not None,
             "paper_ids": "arXiv:" + family.paper.rsplit("/", 1)[-1],
             "paper_name": family.title,
             "origin_url": family.code,

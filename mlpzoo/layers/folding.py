@@ -105,9 +105,9 @@ def with_map_before(layer: Layer, scale_C: Tensor, shift_C: Tensor) -> Layer:
         shift_C: t, likewise.
     """
     weight = wide(layer.get_parameter("weight"))
-    read = (1, -1, *[1] * (weight.ndim - 2))
-    shift = (weight * shift_C.view(read)).flatten(1).sum(1)
-    return with_values(layer, weight * scale_C.view(read), bias_of(layer) + shift)
+    kernel = [1] * (weight.ndim - 2)
+    shift = (weight * shift_C.view(1, -1, *kernel)).flatten(1).sum(1)
+    return with_values(layer, weight * scale_C.view(1, -1, *kernel), bias_of(layer) + shift)
 
 
 def with_act_inside(block: Block) -> Block:

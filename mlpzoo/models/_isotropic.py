@@ -48,6 +48,22 @@ class IsotropicConfig(BackboneConfig):
             sides = to_2tuple(getattr(self, name))
             self._require(name, len(sides) == 2 and min(sides) >= 1, "a size or a (height, width), in pixels")
 
+    @property
+    def image_size(self) -> Grid:
+        """Image height and width in pixels that weights are bound to."""
+        height, width = to_2tuple(self.img_size)
+        return height, width
+
+    @property
+    def stem_width(self) -> int:
+        """Channels of a token."""
+        return self.embed_dim
+
+    @property
+    def feature_strides(self) -> tuple[int, ...]:
+        """The longer side of a patch, for every block."""
+        return (max(to_2tuple(self.patch_size)),) * self.depth
+
 
 class IsotropicBackbone(GridBound, Backbone):
     """Stem, blocks, norm, pool, head over tokens `(batch, tokens, channels)` that keep one grid.

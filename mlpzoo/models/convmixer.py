@@ -48,6 +48,16 @@ class ConvMixerConfig(BackboneConfig):
         for name in ("embed_dim", "depth", "kernel_size", "patch_size"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
 
+    @property
+    def stem_width(self) -> int:
+        """Channels of the map."""
+        return self.embed_dim
+
+    @property
+    def feature_strides(self) -> tuple[int, ...]:
+        """The side of a patch, for every block."""
+        return (self.patch_size,) * self.depth
+
 
 @contextlib.contextmanager
 def frozen_statistics(module: nn.Module) -> Iterator[None]:

@@ -6,7 +6,9 @@ sizes and images that are not square can be trained; the authors' networks take 
 """
 
 import dataclasses
+import itertools
 import math
+import operator
 from typing import Any
 
 import torch
@@ -50,6 +52,17 @@ class VipConfig(PyramidConfig):
         sides = self.working_sides()
         if height not in sides or width not in sides:
             raise ValueError(f"this network cannot be built for images of {height}×{width}: {self.sizes_that_work}")
+
+    @property
+    def image_size(self) -> Grid:
+        """Image height and width in pixels that weights are bound to."""
+        height, width = to_2tuple(self.img_size)
+        return height, width
+
+    @property
+    def feature_strides(self) -> tuple[int, ...]:
+        """The side of a patch, times the strides up to each stage."""
+        return tuple(itertools.accumulate(self.strides, operator.mul, initial=self.patch_size))[1:]
 
     def stage_lengths(self, side: int) -> list[int]:
         """Positions of each stage along a side of so many pixels, rounded down."""
