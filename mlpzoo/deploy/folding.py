@@ -67,7 +67,10 @@ def _folded(module: Any) -> nn.Module:
         elif "norm_after" in vars(kind):
             _merge_norms(module, vars(kind)["norm_after"].items())
         if "folded" in vars(kind):
-            module = module.folded()
+            folded = module.folded()
+            if type(folded) is not kind:
+                return _folded(folded)
+            module = folded
     for name, child in module.named_children():
         setattr(module, name, _folded(child))
     return module
