@@ -78,9 +78,10 @@ def identify(file: TensorFile, img_size: int | Grid | None = None) -> Identified
 def _candidates(file: TensorFile, img_size: int | Grid | None) -> Iterator[Identified]:
     stated = stated_size(img_size, file.metadata)
     names = strip_prefixes(list(file.shapes))
+    found = {bare: file.shapes[name] for bare, name in names.items()}
     for family in families():
         own = {name: [Source(name, as_is)] for name in names}
-        formats = [(OWN, own), *((key_map.title, key_map.complete_plan(names)) for key_map in family.formats)]
+        formats = [(OWN, own), *((key_map.title, key_map.complete_plan(found)) for key_map in family.formats)]
         for title, plan in formats:
             try:
                 shapes = planned_shapes(plan, names, file) if plan else {}

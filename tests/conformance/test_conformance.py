@@ -99,8 +99,8 @@ def authors_gradient_norms(model, case: Case) -> dict[str, float]:
     network = model if isinstance(model, mlpzoo.models.Backbone | MAXIM) else model.model
     key_maps = maxim_files.FORMATS if isinstance(model, MAXIM) else FAMILIES[network.family].formats
     parameters = dict(network.named_parameters())
-    names = list(case.parameters())
-    plan, unknown = min((key_map.plan(names) for key_map in key_maps), key=lambda found: len(found[1]))
+    shapes = {name: value.shape for name, value in case.parameters().items()}
+    plan, unknown = min((key_map.plan(shapes) for key_map in key_maps), key=lambda found: len(found[1]))
     assert not unknown
     norms = {}
     for ours, sources in plan.items():
