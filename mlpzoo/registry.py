@@ -347,7 +347,8 @@ def _default_cfgs(family: Family) -> dict[str, dict[str, Any]]:
             }
         if not _default_tag(family, name):
             # The star makes timm build the bare name from this, though there may be files under tags.
-            cfgs[f"{name}.*" if tags else name] = common
+            size = {} if config.image_size is None else {"input_size": (config.in_chans, *config.image_size)}
+            cfgs[f"{name}.*" if tags else name] = {**common, **size}
     return cfgs
 
 
