@@ -13,7 +13,7 @@ PADDINGS = ((0, 0, 0, 1), (0, 0, 1, 0), (1, 0, 0, 0), (0, 1, 0, 0))
 
 def _moved(x_BCHW: Tensor, padding: tuple[int, ...]) -> Tensor:
     """The map moved by one position: `padding` says where zeros come in, and what lies opposite goes."""
-    left, right, top, bottom = padding
+    _, right, _, bottom = padding
     height, width = x_BCHW.shape[2:]
     return F.pad(x_BCHW, padding)[:, :, bottom : bottom + height, right : right + width]
 
@@ -53,13 +53,13 @@ def shifted_pillars(x_BCHW: Tensor, weight: Tensor, bias: Tensor | None, impl: s
         raise ValueError(f"unknown impl '{impl}' of shifted_pillars: choose 'auto' or 'reference'")
     z_BHWC = F.linear(x_BCHW.permute(0, 2, 3, 1), weight.flatten(1))
     height, width = z_BHWC.shape[1:3]
-    t, b, r, l = z_BHWC.chunk(4, -1)
+    below, above, left, right = z_BHWC.chunk(4, -1)
     y_BHWC = torch.cat(
         (
-            F.pad(t[:, 1:], (0, 0, 0, 0, 0, 1)),
-            F.pad(b[:, : height - 1], (0, 0, 0, 0, 1, 0)),
-            F.pad(r[:, :, : width - 1], (0, 0, 1, 0)),
-            F.pad(l[:, :, 1:], (0, 0, 0, 1)),
+            F.pad(below[:, 1:], (0, 0, 0, 0, 0, 1)),
+            F.pad(above[:, : height - 1], (0, 0, 0, 0, 1, 0)),
+            F.pad(left[:, :, : width - 1], (0, 0, 1, 0)),
+            F.pad(right[:, :, 1:], (0, 0, 0, 1)),
         ),
         -1,
     )
