@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlpzoo.layers.folding import channel_scale, is_fixed
+from mlpzoo.layers.folding import channel_scale, has_hooks, is_fixed
 from mlpzoo.layers.grid_bound import GridAxes, GridBound
 from mlpzoo.ops.axis_mixing import axis_mixing
 from mlpzoo.ops.dispatch import fast_path, one_call
@@ -65,26 +65,34 @@ class AxisMixing(nn.Module):
 
 
 @one_call
-def fused(branches: tuple[Tensor, ...], weight: Tensor, impl: str = "auto") -> Tensor:
+def fused(weight: Tensor, bias: Tensor | None, impl: str, *branches: Tensor) -> Tensor:
     """A 1×1 convolution of branches side by side, without putting them side by side in memory.
 
     Args:
-        branches: maps `(B, C, H, W)`, best in PyTorch's channels-last format.
         weight: kernel, `(out, channels of all branches, 1, 1)`.
+        bias: bias, `(out,)`, or None.
         impl: `"auto"` or `"reference"`.
+        branches: maps `(B, C, H, W)`, best in PyTorch's channels-last format.
     """
     if impl == "reference":
-        return F.conv2d(torch.cat(branches, 1), weight)
-    first, *others = branches
+        return F.conv2d(torch.cat(branches, 1), weight, bias)
     parts = weight.flatten(1).split([branch.shape[1] for branch in branches], 1)
-    shape = first.permute(0, 2, 3, 1).shape
+    first = branches[0]
+    batch, _, height, width = first.shape
     rows = [branch.permute(0, 2, 3, 1).flatten(0, 2) for branch in branches]
-    y = rows[0] @ parts[0].T
+    y = F.linear(rows[0], parts[0], bias)
     # In place is safe: the gradient of a sum of products needs their factors alone.
     in_place = fast_path(*branches, weight) and not torch.is_autocast_enabled(first.device.type)
     for row, part in zip(rows[1:], parts[1:], strict=True):
         y = y.addmm_(row, part.T) if in_place else torch.addmm(y, row, part.T)
-    return y.unflatten(0, shape[:3]).permute(0, 3, 1, 2)
+    return y.unflatten(0, (batch, height, width)).permute(0, 3, 1, 2)
+
+
+def fuse(layer: nn.Module, impl: str, *branches: Tensor) -> Tensor:
+    """What a 1×1 convolution makes of branches side by side; a layer that is more than that gets them so."""
+    if type(layer) is nn.Conv2d and not has_hooks(layer):
+        return fused(layer.weight, layer.bias, impl, *branches)
+    return layer(torch.cat(branches, 1))
 
 
 class AxialFusion(GridBound):
@@ -127,10 +135,7 @@ class AxialFusion(GridBound):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """`(batch, dim, height, width)` to the same."""
         x_BCHW = self.act(self.norm(x_BCHW))
-        branches = (x_BCHW, self.proj_w(x_BCHW), self.proj_h(x_BCHW))
-        if type(self.fuse) is not nn.Conv2d:
-            return self.fuse(torch.cat(branches, 1))
-        return fused(branches, self.fuse.weight, self.impl)
+        return fuse(self.fuse, self.impl, x_BCHW, self.proj_w(x_BCHW), self.proj_h(x_BCHW))
 
     def folded(self) -> nn.Module:
         """Itself with its BatchNorm fixed."""

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from mlpzoo.layers import MlpBlock, create_activation
 from mlpzoo.layers.axis_mixing import AxialFusion
-from mlpzoo.layers.conv_map import ChannelMlp, ConvMap
-from mlpzoo.layers.folding import channel_scale, is_fixed
+from mlpzoo.layers.conv_map import ChannelMlp, ConvMap, DepthwiseMixing
 from mlpzoo.layers.linear import rest
 from mlpzoo.models._base import GridBoundConfig
 from mlpzoo.models._family import Family, Weights
@@ -34,27 +33,6 @@ class SMLPNetConfig(PyramidConfig, GridBoundConfig):
     """Settings of an sMLPNet."""
 
     mlp_ratios: tuple[float, ...] = (3, 3, 3, 3)
-
-
-class DepthwiseMixing(nn.Module):
-    """BatchNorm, activation, 3×3 depthwise convolution: `(B, C, H, W)` to the same."""
-
-    def __init__(self, dim: int, act_layer: str, norm_eps: float, **dd: Any) -> None:
-        super().__init__()
-        self.norm: nn.Module = nn.BatchNorm2d(dim, eps=norm_eps, **dd)
-        self.act = create_activation(act_layer)
-        self.conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False, **dd)
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """`(batch, dim, height, width)` to the same."""
-        return self.conv(self.act(self.norm(x_BCHW)))
-
-    def folded(self) -> nn.Module:
-        """Itself with its BatchNorm fixed, which cannot go: an activation follows."""
-        if is_fixed(self.norm):
-            assert isinstance(self.norm, nn.BatchNorm2d)
-            self.register_module("norm", channel_scale(self.norm))
-        return self
 
 
 class SMLPBlock(nn.Module):
