@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import fnmatch
 import functools
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -328,7 +329,7 @@ def _default_cfgs(family: Family) -> dict[str, dict[str, Any]]:
             "first_conv": config.first_conv,
             "classifier": "head",
             "fixed_input_size": config.image_size is not None,
-            "paper_ids": "arXiv:" + family.paper.rsplit("/", 1)[-1],
+            "paper_ids": re.sub(r"^https://arxiv\.org/abs/", "arXiv:", family.paper),
             "paper_name": family.title,
             "origin_url": family.code,
             "license": family.license.lower(),

@@ -10,6 +10,7 @@ Shape suffixes: B batch, C channels, H × W positions.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -39,6 +40,13 @@ class StripMLPConfig(PyramidConfig, GridBoundConfig):
     mlp_ratios: tuple[float, ...] = (3, 3, 3, 3)
     drop_path_rate: float = 0.1
     drop_path_decay: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values no network can be built from."""
+        super().__post_init__()
+        self._require("embed_dims", all(dim % 8 == 0 for dim in self.embed_dims), "multiples of 8")
+        grows = all(after % before == 0 for before, after in itertools.pairwise(self.embed_dims))
+        self._require("embed_dims", grows, "each a multiple of the one before, which shortcuts spread over it")
 
 
 class StripMixing(nn.Module):
