@@ -1,10 +1,10 @@
-"""How the `mlpzoo` command shows things: tables, JSON, progress and complaints, safe whatever file names hold."""
+"""How the verbs show results: tables, JSON, progress bars and errors, safe for any file name."""
 
 import contextlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +16,50 @@ from rich.text import Text
 
 
 def complain(message: str) -> None:
-    """One line on stderr, whatever the message holds."""
+    """Print an error as one line on stderr."""
     print(f"mlpzoo: error: {printable(' '.join(message.splitlines()))}", file=sys.stderr)
 
 
+def complain_of(errors: Iterable[Exception | None]) -> bool:
+    """Print each error as one line on stderr; return whether there was one."""
+    found = [error for error in errors if error]
+    for error in found:
+        complain(str(error))
+    return bool(found)
+
+
 def printable(text: str) -> str:
-    """Escape what could move the cursor or cannot be encoded, as file names may hold either."""
+    """Escape the characters that move the cursor or cannot be encoded: file names may hold both."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def print_json(value: Any) -> None:
-    """Print for programs."""
+    """Print JSON on stdout."""
     print(json.dumps(value, indent=2))
 
 
-def row(table: Table, *cells: str, end_section: bool = False) -> None:
-    """Add a row of plain text: file and class names may hold what rich takes for markup."""
+def add_row(table: Table, *cells: str, end_section: bool = False) -> None:
+    """Add a row of plain text: rich would take parts of some file and class names for markup."""
     table.add_row(*(Text(printable(cell)) for cell in cells), end_section=end_section)
 
 
 def print_table(table: Table) -> None:
-    """Print for people, as wide as needed where no terminal limits it."""
+    """Print a table on stdout, as wide as the terminal, or as it needs where there is none."""
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 1000, highlight=False)
     console.print(table)
 
 
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print a table of titles and their values."""
+    table = Table(show_header=False)
+    for title, value in facts:
+        add_row(table, title, value)
+    print_table(table)
+
+
 @contextlib.contextmanager
 def picture_progress() -> Iterator[Callable[[Path, int, int], None]]:
-    """A bar on stderr for the picture in work; nothing where no terminal shows it."""
+    """A progress bar on stderr for the current image; nothing where stderr is no terminal."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -63,19 +79,19 @@ def picture_progress() -> Iterator[Callable[[Path, int, int], None]]:
 
 
 def jsonable(value: Any) -> Any:
-    """Paths and errors as text; an infinite PSNR, which JSON cannot say, as null."""
+    """Paths and errors as text; an infinite PSNR, which JSON cannot express, as null."""
     if isinstance(value, Path | Exception):
         return str(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def millions(number: int) -> str:
-    """A number of parameters."""
+    """A number of parameters, in millions."""
     return f"{number / 1e6:.1f} M"
 
 
 def times(size: Sequence[int]) -> str:
-    """Sides of an image or a tensor."""
+    """The sides of an image or a tensor, such as 224×224."""
     return "×".join(map(str, size))
 
 
