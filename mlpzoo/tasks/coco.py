@@ -160,7 +160,7 @@ def require_pycocotools() -> tuple[Any, Any]:
 
 
 def average_precision(annotations: dict[str, Any], found: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
-    """COCO's average precision of detections, by its own tools.
+    """COCO's average precision of detections, computed by pycocotools.
 
     Args:
         annotations: the true boxes, in COCO's format.
