@@ -10,9 +10,9 @@ import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlpzoo.deploy.packed import PackedLinear
-from mlpzoo.layers import GridBound, SpatialGatingUnit, TokenLinear
+from mlpzoo.layers import GridBound, TokenLinear
 from mlpzoo.layers.grid_bound import GridAxes
+from mlpzoo.layers.linear import apply_linear
 from mlpzoo.layers.resnet_stem import pad_same
 from mlpzoo.ops.resize import Grid
 
@@ -63,7 +63,8 @@ class FoldedResMLPBlock(GridBound):
         linear_tokens: W, without a bias.
         scale_C: s.
         shift_TC: m.
-        fc1: W₁, b₁ and the activation.
+        fc1: W₁ and b₁.
+        act: the activation.
         fc2: W₂ and b₂.
         grid: height and width of the token grid.
 
@@ -79,8 +80,9 @@ class FoldedResMLPBlock(GridBound):
         linear_tokens: TokenLinear,
         scale_C: nn.Parameter,
         shift_TC: nn.Parameter,
-        fc1: PackedLinear,
-        fc2: PackedLinear,
+        fc1: nn.Linear,
+        act: nn.Module,
+        fc2: nn.Linear,
         grid: Grid,
     ) -> None:
         super().__init__()
@@ -89,42 +91,13 @@ class FoldedResMLPBlock(GridBound):
         self.scale = scale_C
         self.shift = shift_TC
         self.fc1 = fc1
+        self.act = act
         self.fc2 = fc2
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """`(batch, tokens, channels)` to the same."""
         y_BTC = torch.addcmul(x_BTC, self.scale, self.linear_tokens(x_BTC)).add_(self.shift)
-        return self.fc2(self.fc1(y_BTC), y_BTC)
-
-
-class FoldedSpatialGatingMlp(nn.Module):
-    """A `SpatialGatingMlp` whose first linear is two, one for either half of the gate's channels, each dense.
-
-    Args:
-        attn: what is added to the gate, or None.
-        first: the half that is gated, and its activation.
-        second: the half the gate is made from, and its activation.
-        gate: the gate.
-        fc2: the linear after it.
-
-    Shape:
-        `(batch, tokens, channels)` to the same.
-    """
-
-    def __init__(
-        self, attn: nn.Module | None, first: nn.Module, second: nn.Module, gate: SpatialGatingUnit, fc2: nn.Module
-    ) -> None:
-        super().__init__()
-        self.attn = attn
-        self.first = first
-        self.second = second
-        self.gate = gate
-        self.fc2 = fc2
-
-    def forward(self, x_BTC: Tensor) -> Tensor:
-        """`(batch, tokens, channels)` to the same."""
-        shift_BTG = self.attn(x_BTC) if self.attn is not None else None
-        return self.fc2(self.gate.gated(self.first(x_BTC), self.second(x_BTC), shift_BTG))
+        return apply_linear(self.fc2, apply_linear(self.fc1, y_BTC, self.act)) + y_BTC
 
 
 class FoldedConvMixerBlock(nn.Module):

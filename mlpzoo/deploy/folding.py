@@ -19,24 +19,17 @@ from mlpzoo.deploy.folded import (
     ChannelScale,
     FoldedConvMixerBlock,
     FoldedResMLPBlock,
-    FoldedSpatialGatingMlp,
     SamePaddedConv,
 )
-from mlpzoo.deploy.packed import PackedLinear
 from mlpzoo.layers import (
     Affine,
     Attention,
     ConvMixerBlock,
     ConvMixerStem,
-    MlpBlock,
     ResMLPBlock,
-    SpatialGatingMlp,
-    SpatialGatingUnit,
-    SplitReweight,
     StdConv,
     TokenLinear,
 )
-from mlpzoo.layers.linear import Linear
 from mlpzoo.layers.resnet_stem import standardize_kernel
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
@@ -46,8 +39,8 @@ def fold(model: nn.Module) -> nn.Module:
     """An equal, faster model for inference.
 
     ResMLP loses its affine maps and scales, ConvMixer half of its BatchNorms, ViT's ResNet stems the standardization of
-    their kernels, and every model its dropouts; linear layers become `PackedLinear`. Whatever else is inside is copied
-    as it is, so any module may be given. The result gives the same logits and features and takes another image size as
+    their kernels, and every model its dropouts. Whatever else is inside is copied as it is, so any module may be
+    given. The result gives the same logits and features and takes another image size as
     the plain model does. It is frozen, for inference alone, and its state dict is its own: released files and
     checkpoints fit the plain model, before folding.
 
@@ -105,8 +98,9 @@ def fold_resmlp_block(block: ResMLPBlock) -> nn.Module:
         linear_tokens,
         rounded(ls1_C * wide(block.norm1.alpha), block.ls1),
         rounded(ls1_C * constant_TC, block.ls1),
-        PackedLinear(scaled1, block.mlp_channels.act),
-        PackedLinear(scaled2),
+        scaled1,
+        block.mlp_channels.act,
+        scaled2,
         block.grid,
     )
 
@@ -150,32 +144,6 @@ def fold_std_conv(conv: StdConv) -> nn.Module:
     return folded
 
 
-def fold_linear(linear: nn.Linear) -> nn.Module:
-    """Lay the weight out for the kernel that reads it."""
-    return PackedLinear(linear)
-
-
-def fold_spatial_gating(block: SpatialGatingMlp) -> nn.Module:
-    """Cut the first linear in two: a norm would copy half of what it gives out as one."""
-    if not is_plain(block.fc1) or type(block.gate) is not SpatialGatingUnit:
-        return block
-    assert block.fc1.bias is not None
-    halves = []
-    for weight, bias in zip(block.fc1.weight.chunk(2), block.fc1.bias.chunk(2), strict=True):
-        half = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-        half.weight, half.bias = rounded(weight.clone(), weight), rounded(bias.clone(), bias)
-        halves.append(PackedLinear(half, copy.deepcopy(block.act)))
-    first, second = halves
-    return FoldedSpatialGatingMlp(block.attn, first, second, block.gate, block.fc2)
-
-
-def fold_activation(block: MlpBlock | SplitReweight) -> nn.Module:
-    """Apply the activation while the result of the first linear is in registers."""
-    if is_plain(block.fc1):
-        block.fc1, block.act = PackedLinear(block.fc1, block.act), nn.Identity()
-    return block
-
-
 def fold_attention(attention: Attention) -> nn.Module:
     """Drop nothing, in whatever mode the model is put."""
     attention.attn_drop = 0.0
@@ -192,11 +160,6 @@ RULES: Mapping[type[nn.Module], Callable[[Any], nn.Module]] = {
     ConvMixerBlock: fold_conv_mixer_block,
     ConvMixerStem: fold_conv_mixer_stem,
     StdConv: fold_std_conv,
-    MlpBlock: fold_activation,
-    SpatialGatingMlp: fold_spatial_gating,
-    SplitReweight: fold_activation,
-    Linear: fold_linear,
-    nn.Linear: fold_linear,
     Attention: fold_attention,
     nn.Dropout: fold_dropout,
     DropPath: fold_dropout,
@@ -206,9 +169,7 @@ RULES: Mapping[type[nn.Module], Callable[[Any], nn.Module]] = {
 
 def is_plain(*modules: nn.Module) -> bool:
     """Whether these compute what their parameters say: adapters, quantizers and parametrizations put other classes."""
-    return all(
-        type(module) in (Affine, TokenLinear, Linear, nn.Linear, nn.Conv2d, nn.BatchNorm2d) for module in modules
-    )
+    return all(type(module) in (Affine, TokenLinear, nn.Linear, nn.Conv2d, nn.BatchNorm2d) for module in modules)
 
 
 def wide(value: Tensor) -> Tensor:

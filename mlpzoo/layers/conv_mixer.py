@@ -8,6 +8,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
+from mlpzoo.ops import channels_last
 
 
 class ConvActNorm(nn.Module):
@@ -96,7 +97,7 @@ class ConvMixerStem(ConvActNorm):
     def forward(self, x_BIHW: Tensor) -> Tensor:
         """`(batch, in_chans, height, width)` to `(batch, height', width', embed_dim)`."""
         # Laying out the image is cheaper than laying out the map that it becomes.
-        x_BIHW = x_BIHW.contiguous(memory_format=torch.channels_last)
+        x_BIHW = channels_last(x_BIHW)
         return self.norm(self.act(self.proj(x_BIHW))).permute(0, 2, 3, 1).contiguous()
 
 

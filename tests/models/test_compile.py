@@ -92,6 +92,14 @@ def test_nothing_is_compiled_after_the_first_change_of_size(family):
         assert counter.frame_count == before
 
 
+def test_a_pyramid_by_inductor_at_two_sizes():
+    """Forward and backward, with sizes that the compiler does not know."""
+    model = tiny.create("cyclemlp", embed_dims=(4, 6), depths=(1, 1), mlp_ratios=(1, 1)).eval()
+    compiled = torch.compile(model, fullgraph=True, dynamic=True)
+    for size in ((32, 48), (40, 32)):
+        assert_same_step(compiled, model, images(model, 2, size))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("family", FAMILIES)
