@@ -1,45 +1,62 @@
 """Where a number was measured: device, versions and the state of the tree. Never a host name or a path."""
 
 import datetime
+import os
 import platform
 import subprocess
 from pathlib import Path
 
 import timm
 import torch
+import torchvision
 
 import mlpzoo
+from benchmarks.measure import Row
 
 ROOT = Path(__file__).resolve().parents[1]
+COLUMNS = ("device", "cpu", "capability", "threads", "torch", "torchvision", "timm", "mlpzoo", "python", "commit")
+COLUMNS = (*COLUMNS, "matmul_precision")
 
 
-def describe(device: str) -> dict[str, str | int]:
-    """The columns that every row of a run shares, by name. To be read at its start: the tree may change meanwhile."""
-    return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "timm": timm.__version__,
-        "mlpzoo": mlpzoo.__version__,
-        "python": platform.python_version(),
-        "commit": commit(),
-        "matmul_precision": torch.get_float32_matmul_precision(),
-    }
+def describe(device: str) -> Row:
+    """The columns that every row of a run shares, by name: `COLUMNS`. To be read at its start: the tree may change."""
+    cuda = device == "cuda"
+    values = (
+        torch.cuda.get_device_name() if cuda else cpu_name(),
+        cpu_kind(),
+        "sm_{}{}".format(*torch.cuda.get_device_capability()) if cuda else torch.backends.cpu.get_cpu_capability(),
+        torch.get_num_threads(),
+        torch.__version__,
+        torchvision.__version__,
+        timm.__version__,
+        mlpzoo.__version__,
+        platform.python_version(),
+        commit(),
+        torch.get_float32_matmul_precision(),
+    )
+    return dict(zip(COLUMNS, values, strict=True))
 
 
-def now() -> str:
-    """The time in UTC."""
-    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+def moment() -> Row:
+    """The columns that change during a run: the time in UTC, and the machine's load average over a minute."""
+    load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+    return {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "load": load}
 
 
 def cpu_name() -> str:
     """The processor's model name, or its architecture where the system does not tell."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    return _cpuinfo().get("model name") or platform.machine()
+
+
+def cpu_kind() -> str:
+    """Vendor, family and model number, such as `AuthenticAMD 25/1`; the architecture where the system does not tell.
+
+    The name alone does not say which instructions and which libraries are fast.
+    """
+    about = _cpuinfo()
+    vendor = about.get("vendor_id") or about.get("CPU implementer")
+    family, model = about.get("cpu family") or about.get("CPU architecture"), about.get("model") or about.get("CPU part")
+    return f"{vendor} {family}/{model}" if vendor else platform.machine()
 
 
 def commit() -> str:
@@ -74,3 +91,12 @@ def git(*arguments: str) -> str:
     """What git says to a command in this checkout."""
     done = subprocess.run(["git", "-C", str(ROOT), *arguments], check=True, capture_output=True, text=True)
     return done.stdout.strip()
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux tells of the first processor."""
+    try:
+        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+    except OSError:
+        return {}
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-OUTPUT = "output"
+from benchmarks.trial import OUTPUT
+
 Op = Callable[..., Tensor]
 
 
@@ -60,7 +61,7 @@ class Arguments:
 
 
 class OpTrial:
-    """One implementation in one configuration; a `benchmarks.instruments.Runner`.
+    """One implementation in one configuration; a `benchmarks.measure.Runner`.
 
     A step calls the op in inference mode or, in training mode, calls it and computes the gradients of all its tensors;
     `repeats` times, for one call may be too short for a clock.
@@ -108,7 +109,7 @@ class OpTrial:
         return [output, *torch.autograd.grad(output, self.tensors, self.gradient)]
 
     def prepare(self) -> None:
-        """Call once, so that nobody pays for what the contender before left in the caches."""
+        """Call once, so that no contender is slowed by what the one before left in the caches."""
         with torch.inference_mode(not self.train):
             self.once()
 
@@ -119,7 +120,7 @@ class OpTrial:
                 self.once()
 
     def reset(self) -> None:
-        """Nothing is kept between steps."""
+        """Nothing: no state is kept between steps."""
 
     def values(self) -> dict[str, Tensor]:
         """What one call gives, by name."""
