@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mlpzoo.dense.simple_pyramid import SimpleFeaturePyramid
 from mlpzoo.dense.window import WindowedFeatures
-from mlpzoo.models import Backbone, ColumnarBackbone, ColumnarConfig, PyramidConfig
+from mlpzoo.models import Backbone, IsotropicBackbone, IsotropicConfig, PyramidConfig
 from mlpzoo.models._base import take_indices
 from mlpzoo.registry import create_model, family_of
 
@@ -73,7 +73,7 @@ class DenseBackbone(nn.Module):
         self.out_indices = take_indices(len(STRIDES), out_indices)
         config = family_of(name).variants[name.split(".")[0]]
         has_stages = isinstance(config, PyramidConfig)
-        if isinstance(config, ColumnarConfig):
+        if isinstance(config, IsotropicConfig):
             options.setdefault("dynamic_img_size", not window)
         elif window:
             raise ValueError(f"window=True is for networks bound to one image size, and {name} takes any")
@@ -111,7 +111,7 @@ class DenseBackbone(nn.Module):
             self.channels = (pyramid_channels,) * len(self.strides)
         self.body: nn.Module = net
         if window:
-            assert isinstance(backbone, ColumnarBackbone)
+            assert isinstance(backbone, IsotropicBackbone)
             self.body = WindowedFeatures(net, backbone.stem.img_size, window_overlap)
         self.norm_eval = norm_eval
         self.frozen_stages = frozen_stages

@@ -15,7 +15,7 @@ from timm.models import FeatureInfo, register_model
 from torch import nn
 
 from mlpzoo.dense.backbone import STRIDES, DenseBackbone
-from mlpzoo.models import FAMILIES, ColumnarConfig
+from mlpzoo.models import FAMILIES, IsotropicConfig
 
 __all__ = ["PyramidFeatures", "register_pyramids"]
 
@@ -55,7 +55,7 @@ def register_pyramids() -> None:
     exported = list(__all__)
     for family in FAMILIES.values():
         for name, config in family.variants.items():
-            if not isinstance(config, ColumnarConfig):
+            if not isinstance(config, IsotropicConfig):
                 continue
             if all(side & (side - 1) == 0 for side in to_2tuple(config.patch_size)):
                 entrypoint = _entrypoint(name)

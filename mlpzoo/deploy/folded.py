@@ -90,7 +90,6 @@ class FoldedResMLPBlock(GridBound):
         y_BTC = torch.addcmul(x_BTC, self.scale, self.linear_tokens(x_BTC)).add_(self.shift)
         return self.fc2(self.fc1(y_BTC), y_BTC)
 
-    @torch.jit.ignore
     def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
         """Folding what is resized gives the same."""
         yield from self.linear_tokens.resized(old_grid, new_grid, "linear_tokens", inputs=True, outputs=True)

@@ -58,12 +58,12 @@ def fold(model: nn.Module) -> nn.Module:
         The folded copy, on the same devices and in the same types, in evaluation mode.
 
     Raises:
-        TypeError: when `model` is not a module, or is compiled or scripted already.
+        TypeError: when `model` is not a module, or is compiled already.
         ValueError: when `model` or a part of it is in training mode.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"fold takes a model, got {type(model).__name__}")
-    if isinstance(model, torch.jit.ScriptModule) or hasattr(model, "_orig_mod"):
+    if hasattr(model, "_orig_mod"):
         raise TypeError(f"fold takes a model of plain modules, got {type(model).__name__}: fold first, compile after")
     training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
     if training:

@@ -83,19 +83,17 @@ class PackedLinear(nn.Linear):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """`(..., in_features)` to `(..., out_features)`; `residual`, if given, is added to the result."""
-        if not torch.jit.is_scripting() and self._can_be_packed(x):
+        if self._can_be_packed(x):
             return self._packed_forward(x, residual)
         y = self._plain_forward(x)
         return y if residual is None else residual + y
 
     def _plain_forward(self, x: Tensor) -> Tensor:
-        if not torch.jit.is_scripting():
-            form = FORMS.get(type(self.act))
-            if form:
-                return linear(x, self.weight, self.bias, form)
+        form = FORMS.get(type(self.act))
+        if form:
+            return linear(x, self.weight, self.bias, form)
         return self.act(F.linear(x, self.weight, self.bias))
 
-    @torch.jit.unused
     def _can_be_packed(self, x: Tensor) -> bool:
         return (
             onednn_runs(x, self.weight, self.bias)
@@ -104,7 +102,6 @@ class PackedLinear(nn.Linear):
             and packing_works()
         )
 
-    @torch.jit.unused
     def _packed_forward(self, x: Tensor, residual: Tensor | None) -> Tensor:
         packing = self._packing
         if packing is None or not packing.is_of(self.weight):

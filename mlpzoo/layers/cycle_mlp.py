@@ -73,6 +73,4 @@ class CycleMLP(nn.Module):
         h_BHWC = self.sfc_h(x_BCHW).permute(0, 2, 3, 1)
         w_BHWC = self.sfc_w(x_BCHW).permute(0, 2, 3, 1)
         c_BHWC = self.mlp_c(x_BHWC)
-        if torch.jit.is_scripting():
-            return self.proj_drop(self.proj(self.reweight(h_BHWC, w_BHWC, c_BHWC)))
         return self.proj_drop(reweighted_and_projected(self.reweight, self.proj, h_BHWC, w_BHWC, c_BHWC))

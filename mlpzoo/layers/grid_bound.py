@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor, nn
 
 from mlpzoo.ops.resize import Grid
@@ -26,7 +25,6 @@ class GridBound(nn.Module):
         """
         raise NotImplementedError
 
-    @torch.jit.ignore
     def resize_grid(self, old_grid: Grid, new_grid: Grid) -> None:
         """Bind the module to another patch grid, in place; frozen parameters stay frozen."""
         for name, value in self.weights_at(old_grid, new_grid):

@@ -64,7 +64,6 @@ class TokenLinear(nn.Module):
         """`(batch, in_tokens, channels)` to `(batch, out_tokens, channels)`, through the activation named."""
         return token_linear(x_BTC, self.weight, self.bias, impl=self.impl, act=act)
 
-    @torch.jit.ignore
     def resized(
         self, old_grid: Grid, new_grid: Grid, prefix: str, *, inputs: bool, outputs: bool
     ) -> Iterator[tuple[str, Tensor]]:
@@ -129,13 +128,9 @@ class TokenMixing(GridBound):
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """`(batch, num_tokens, channels)` to the same."""
-        if torch.jit.is_scripting():  # noqa: SIM108 - TorchScript would compile both arms of an expression
-            x_BSC = self.act(self.fc1(x_BTC))
-        else:
-            x_BSC = activated_tokens(self.fc1, self.act, x_BTC)
+        x_BSC = activated_tokens(self.fc1, self.act, x_BTC)
         return self.drop2(self.fc2(self.drop1(x_BSC)))
 
-    @torch.jit.ignore
     def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
         """The first weight resized by mass, the second weight and its bias by shape."""
         yield from self.fc1.resized(old_grid, new_grid, "fc1", inputs=True, outputs=False)

@@ -55,7 +55,7 @@ class MlpBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`(..., dim)` to `(..., out_dim)`."""
         # Where there are gradients, compilers put the steps together on their own.
-        if torch.jit.is_scripting() or (torch.compiler.is_compiling() and torch.is_grad_enabled()):
+        if torch.compiler.is_compiling() and torch.is_grad_enabled():
             return self.drop2(self.fc2(self.drop1(self.act(self.fc1(x)))))
         if torch.is_grad_enabled() and gelu_form(self.act) and self._may_skip_steps():
             return self.drop2(self._keeping_less(x))

@@ -94,7 +94,6 @@ class PatchEmbed(nn.Module):
         check_image_size(x_BIHW.shape[2], x_BIHW.shape[3], self.img_size[0], self.img_size[1])
         return self.proj(self.backbone(x_BIHW)).flatten(2).transpose(1, 2).contiguous()
 
-    @torch.jit.ignore
     def set_input_size(self, img_size: int | Grid | None = None, patch_size: int | Grid | None = None) -> None:
         """Take another image size, or another patch size with the projection resampled, in place.
 

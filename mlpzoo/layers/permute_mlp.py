@@ -137,7 +137,6 @@ class WeightedPermuteMLP(nn.Module):
         self.proj = Linear(dim, dim, impl=rest(impl), **dd)
         self.proj_drop = nn.Dropout(proj_drop)
 
-    @torch.jit.ignore
     def set_grid(self, grid: int | Grid) -> None:
         """Take maps of another size: only the cut into segments changes, the weights keep their values.
 
@@ -156,8 +155,6 @@ class WeightedPermuteMLP(nn.Module):
         """`(batch, height, width, dim)` to the same."""
         check_grid(x_BHWC.shape[1], x_BHWC.shape[2], self.grid, self.dim)
         h_BHWC, w_BHWC, c_BHWC = self.mlp_h(x_BHWC), self.mlp_w(x_BHWC), self.mlp_c(x_BHWC)
-        if torch.jit.is_scripting():
-            return self.proj_drop(self.proj(self.reweight(h_BHWC, w_BHWC, c_BHWC)))
         return self.proj_drop(reweighted_and_projected(self.reweight, self.proj, h_BHWC, w_BHWC, c_BHWC))
 
     def extra_repr(self) -> str:

@@ -83,7 +83,6 @@ class ResMLPBlock(GridBound):
         x_BTC = torch.addcmul(x_BTC, self.ls1, self.drop_path(self.linear_tokens(self.norm1(x_BTC))))
         return torch.addcmul(x_BTC, self.ls2, self.drop_path(self.mlp_channels(self.norm2(x_BTC))))
 
-    @torch.jit.ignore
     def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
         """The token linear, which both reads and writes the tokens."""
         yield from self.linear_tokens.resized(old_grid, new_grid, "linear_tokens", inputs=True, outputs=True)

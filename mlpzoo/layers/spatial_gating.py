@@ -74,7 +74,6 @@ class SpatialGatingUnit(GridBound):
         # The map runs inside the op, so hooks on `proj` do not: hook the whole unit.
         return spatial_gate(u_BTG, self.norm(v_BTG), self.proj.weight, self.proj.bias, shift_BTG, self.proj.impl)
 
-    @torch.jit.ignore
     def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
         """The map over the tokens, which both reads and writes them."""
         yield from self.proj.resized(old_grid, new_grid, "proj", inputs=True, outputs=True)
@@ -167,14 +166,13 @@ class SpatialGatingMlp(nn.Module):
     def forward(self, x_BTC: Tensor) -> Tensor:
         """`(batch, num_tokens, dim)` to the same."""
         shift_BTG = self.attn(x_BTC) if self.attn is not None else None
-        if torch.jit.is_scripting() or not self._may_halve(x_BTC):
+        if not self._may_halve(x_BTC):
             x_BTG = self.gate(self.drop1(self.act(self.fc1(x_BTC))), shift_BTG)
         else:
             u_BTG, v_BTG = self._halves(x_BTC)
             x_BTG = self.gate.gated(u_BTG, v_BTG, shift_BTG)
         return self.drop2(self.fc2(x_BTG))
 
-    @torch.jit.unused
     def _may_halve(self, x_BTC: Tensor) -> bool:
         """Whether it saves time to compute the gate's halves apart, and nobody would notice."""
         if torch.is_grad_enabled() or (self.drop1.training and self.drop1.p > 0):
@@ -184,7 +182,6 @@ class SpatialGatingMlp(nn.Module):
         plain = is_plain(self.fc1) and gelu_form(self.act) and type(self.gate) is SpatialGatingUnit
         return bool(plain) and not has_hooks(self.fc1, self.act, self.drop1, self.gate)
 
-    @torch.jit.unused
     def _halves(self, x_BTC: Tensor) -> tuple[Tensor, Tensor]:
         """What the gate takes, each half dense: a norm would copy one that is not."""
         fc1, form = self.fc1, gelu_form(self.act)

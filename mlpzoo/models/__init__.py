@@ -1,44 +1,40 @@
-"""The families. Each module holds one paper; `FAMILIES` is what the registry reads."""
+"""The families: one module a paper, found by importing every module here.
 
-from mlpzoo.models import convmixer, cyclemlp, gmlp, mixer, resmlp, vip, vit
+A family is a module that defines `FAMILY`. Its classes are imported from that module, for example
+`from mlpzoo.models.mixer import MlpMixer`.
+"""
+
+import importlib
+import pkgutil
+
 from mlpzoo.models._base import Backbone, BackboneConfig
-from mlpzoo.models._columnar import ColumnarBackbone, ColumnarConfig
 from mlpzoo.models._family import Family, Weights
+from mlpzoo.models._isotropic import IsotropicBackbone, IsotropicConfig
 from mlpzoo.models._maps import MapBackbone
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig
-from mlpzoo.models.convmixer import ConvMixer, ConvMixerConfig
-from mlpzoo.models.cyclemlp import CycleMlpConfig, CycleNet
-from mlpzoo.models.gmlp import GMlp, GMlpConfig
-from mlpzoo.models.mixer import MixerConfig, MlpMixer
-from mlpzoo.models.resmlp import ResMlp, ResMlpConfig
-from mlpzoo.models.vip import VipConfig, VisionPermutator
-from mlpzoo.models.vit import VisionTransformer, VitConfig
 
-FAMILIES = {module.FAMILY.name: module.FAMILY for module in (mixer, resmlp, cyclemlp, vip, vit, gmlp, convmixer)}
+
+def _discovered() -> dict[str, Family]:
+    """The families of this package's modules, in the order of their names."""
+    found = {}
+    for module in pkgutil.iter_modules(__path__):
+        family = getattr(importlib.import_module(f"{__name__}.{module.name}"), "FAMILY", None)
+        if isinstance(family, Family):
+            found[family.name] = family
+    return found
+
+
+FAMILIES = _discovered()
 
 __all__ = [
     "FAMILIES",
     "Backbone",
     "BackboneConfig",
-    "ColumnarBackbone",
-    "ColumnarConfig",
-    "ConvMixer",
-    "ConvMixerConfig",
-    "CycleMlpConfig",
-    "CycleNet",
     "Family",
-    "GMlp",
-    "GMlpConfig",
+    "IsotropicBackbone",
+    "IsotropicConfig",
     "MapBackbone",
-    "MixerConfig",
-    "MlpMixer",
     "PyramidBackbone",
     "PyramidConfig",
-    "ResMlp",
-    "ResMlpConfig",
-    "VipConfig",
-    "VisionPermutator",
-    "VisionTransformer",
-    "VitConfig",
     "Weights",
 ]

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from mlpzoo.ops._triton import require_triton
@@ -60,6 +59,10 @@ class BackboneConfig:
         """Name of the convolution that sees the image, whose input channels are the image's."""
         return "stem.proj"
 
+    def fields_from_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+        """Fields, besides those every family has, that a state dict of these shapes in our layout was built with."""
+        return {}
+
     def drop_path_rates(self, num_blocks: int) -> list[float]:
         """The stochastic depth rate of each block, in order."""
         if not self.drop_path_decay:
@@ -102,7 +105,6 @@ class Backbone(nn.Module):
     norm: nn.Module
     checkpoint_loader: ClassVar[Callable[[nn.Module, str], Any] | None] = None
     """Set by `mlpzoo.weights`, which this room must not import: reads a released file into a model."""
-    __jit_ignored_attributes__: ClassVar[list[str]] = ["config"]
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -157,7 +159,6 @@ class Backbone(nn.Module):
         """What leaves the last part run, as `forward_features` gives it."""
         return self.norm(x)
 
-    @torch.jit.ignore
     def forward_intermediates(
         self,
         x: Tensor,
@@ -167,14 +168,14 @@ class Backbone(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Features after chosen parts of the network: blocks of a columnar one, stages of a pyramid.
+        """Features after chosen parts of the network: blocks of an isotropic one, stages of a pyramid.
 
         Args:
             x: image batch, `(batch, in_chans, height, width)`.
             indices: the last n parts for an int, all for None, else the parts listed; negative counts from the end.
-            norm: whether to apply the final norm: to each of a columnar network, to the last of a pyramid.
+            norm: whether to apply the final norm: to each of an isotropic network, to the last of a pyramid.
             stop_early: whether to stop after the last part asked for.
-            output_fmt: `"NCHW"`; or `"NLC"` for the tokens of a columnar network, `"NHWC"` for the maps of a pyramid.
+            output_fmt: `"NCHW"`; or `"NLC"` for the tokens of an isotropic network, `"NHWC"` for the maps of a pyramid.
             intermediates_only: whether to leave out the final features.
 
         Returns:
@@ -201,7 +202,6 @@ class Backbone(nn.Module):
         intermediates = [features[i] for i in taken]
         return intermediates if intermediates_only else (self.finish(x, last), intermediates)
 
-    @torch.jit.ignore
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] | None = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
@@ -218,12 +218,10 @@ class Backbone(nn.Module):
             self.reset_classifier(0, "")
         return taken
 
-    @torch.jit.ignore
     def get_classifier(self) -> nn.Module:
         """The last linear layer."""
         return self.head
 
-    @torch.jit.ignore
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Replace the head by a fresh one, on the same device and in the same dtype; 0 classes for none.
 
@@ -247,22 +245,18 @@ class Backbone(nn.Module):
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
 
-    @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block's activations in the backward pass instead of keeping them."""
         self.grad_checkpointing = enable
 
-    @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
         """Parameters to leave out of weight decay, besides those of one dimension."""
         return set()
 
-    @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, LayerwisePattern]:
         """Patterns that group the parameters by depth, for layer-wise learning rates."""
         raise NotImplementedError
 
-    @torch.jit.ignore
     def load_pretrained(self, checkpoint_path: str, prefix: str = "") -> None:
         """Read a released file in any of the family's formats; timm calls this for files it cannot read itself.
 
@@ -274,7 +268,6 @@ class Backbone(nn.Module):
             raise RuntimeError("the loader of released files lives in mlpzoo.weights: import mlpzoo first")
         loader(self, checkpoint_path)
 
-    @torch.jit.ignore
     def explain_misfit(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
         """What to do about a checkpoint of these names and shapes, in our layout, that does not fit; or nothing."""
         return ""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlpzoo.models._base import Backbone, BackboneConfig
+from mlpzoo.models._keymap import KeyMap
 
 Stats = tuple[float, float, float]
 HALF: Stats = (0.5, 0.5, 0.5)
@@ -59,6 +60,9 @@ class Family:
         variants: name to config.
         weights: `name.tag` to released file; a variant's first is its default.
         data: entries of timm's data config for every variant; those of a released file have precedence.
+        formats: key maps from the layouts that its files are released in to ours.
+        to_timm: the key map from our layout to timm's, where timm has the architecture.
+        timm_twins: variant to timm's name of the same network, where timm has it.
     """
 
     name: str
@@ -70,3 +74,6 @@ class Family:
     variants: Mapping[str, BackboneConfig]
     weights: Mapping[str, Weights] = dataclasses.field(default_factory=dict)
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    formats: tuple[KeyMap, ...] = ()
+    to_timm: KeyMap | None = None
+    timm_twins: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -3,7 +3,6 @@
 Shape suffixes: B batch, I image channels, H × W pixels or positions, C channels.
 """
 
-import torch
 from timm.layers import to_2tuple
 from torch import Tensor, nn
 
@@ -42,7 +41,6 @@ class MapBackbone(Backbone):
         y_BHWC = self.finish(x, index) if norm else x
         return y_BHWC if output_fmt == "NHWC" else y_BHWC.permute(0, 3, 1, 2).contiguous()
 
-    @torch.jit.ignore
     def set_input_size(self, img_size: int | Grid | None = None) -> None:
         """Take another image size: no weight knows one, so only the data config changes.
 

@@ -74,7 +74,7 @@ class Stage(nn.Module):
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """`(B, H, W, C)` to `(B, H', W', C')`."""
         x_BHWC = self.downsample(x_BHWC)
-        if self.grad_checkpointing and not torch.jit.is_scripting():
+        if self.grad_checkpointing:
             return checkpoint_seq(self.blocks, x_BHWC)
         return self.blocks(x_BHWC)
 
@@ -186,7 +186,6 @@ class PyramidBackbone(MapBackbone):
         """The final norm fits the last stage alone; the map of an earlier one stays as it is."""
         return self.norm(x) if index == self.last_stage else x
 
-    @torch.jit.ignore
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] | None = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
@@ -197,7 +196,6 @@ class PyramidBackbone(MapBackbone):
         self.feature_norms = nn.ModuleList(norm if i in taken else nn.Identity() for i, norm in enumerate(norms))
         return taken
 
-    @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block's activations in the backward pass instead of keeping them."""
         super().set_grad_checkpointing(enable)
@@ -205,7 +203,6 @@ class PyramidBackbone(MapBackbone):
             if isinstance(module, Stage):
                 module.grad_checkpointing = enable
 
-    @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, LayerwisePattern]:
         """Patterns that group the parameters by depth: by block, or by stage if `coarse`."""
         if coarse:

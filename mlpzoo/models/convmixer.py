@@ -8,7 +8,8 @@ says so. The names are not timm's, which has ReLU in its `convmixer_768_32`.
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from mlpzoo.layers import ConvMixerBlock, ConvMixerStem
 from mlpzoo.models._base import BackboneConfig, LayerwisePattern
 from mlpzoo.models._family import Family, Weights
+from mlpzoo.models._keymap import Pair, reader, same, writer
 from mlpzoo.models._maps import MapBackbone
 
 
@@ -119,7 +121,7 @@ class ConvMixer(MapBackbone):
     def forward_features(self, x: Tensor) -> Tensor:
         """An image batch `(B, I, H, W)` to the last block's map `(B, H', W', C)`."""
         x_BHWC = self.stem(x)
-        if self.grad_checkpointing and not torch.jit.is_scripting():
+        if self.grad_checkpointing:
             for block in self.blocks:
                 x_BHWC = self.run_part(block, x_BHWC)
         else:
@@ -139,7 +141,6 @@ class ConvMixer(MapBackbone):
         """What leaves a block is normalized already."""
         return self.norm(x)
 
-    @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, LayerwisePattern]:
         """Patterns that group the parameters by depth, for layer-wise learning rates."""
         return {"stem": r"^stem", "blocks": r"^blocks\.(\d+)"}
@@ -152,6 +153,45 @@ IMAGENET: dict[str, Any] = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAU
 
 def _file(name: str, top1: float, **options: Any) -> Weights:
     return Weights(url=f"{RELEASES}/{name}.pth.tar", license="MIT", top1=top1, top1_source=TIMM, **IMAGENET, **options)
+
+
+FIRST_BLOCK = 3
+"""Place of the first block in the authors' list, after patches, activation and norm."""
+
+TIMM_PAIRS = (
+    Pair("stem.0.*", "stem.proj.*"),
+    Pair("stem.2.*", "stem.norm.*"),
+    Pair("blocks.*.0.fn.0.*", "blocks.*.depthwise.proj.*"),
+    Pair("blocks.*.0.fn.2.*", "blocks.*.depthwise.norm.*"),
+    Pair("blocks.*.1.*", "blocks.*.pointwise.proj.*"),
+    Pair("blocks.*.3.*", "blocks.*.pointwise.norm.*"),
+    *same("head.*"),
+)
+
+
+def name_places(names: Sequence[str]) -> list[str]:
+    """From the authors' names, which are places in one list, to timm's.
+
+    `0.` and `2.` are the stem; what has places of its own inside is a block; the linear layer after the blocks, pooling
+    and flattening is the head.
+    """
+    blocks = {int(place) for name in names for place in re.findall(r"^(\d{1,4})\.\d", name)}
+    head = max(blocks, default=0) + 3
+
+    def renamed(match: re.Match[str]) -> str:
+        place = int(match[1])
+        if place in blocks and place >= FIRST_BLOCK:
+            return f"blocks.{place - FIRST_BLOCK}."
+        return "head." if place == head else f"stem.{place}."
+
+    return [re.sub(r"^(\d{1,4})\.", renamed, name) for name in names]
+
+
+FORMATS = (
+    reader("timm's layout", TIMM_PAIRS),
+    reader("the authors' .pth.tar", TIMM_PAIRS, name_places),
+)
+TO_TIMM = writer("timm's layout", TIMM_PAIRS)
 
 
 FAMILY = Family(
@@ -173,4 +213,6 @@ FAMILY = Family(
         "convmixer_d768_32.relu_in1k": _file("convmixer_768_32_ks7_p7_relu", 80.16, overrides={"act_layer": "relu"}),
         "convmixer_d1024_20.in1k": _file("convmixer_1024_20_ks9_p14", 76.94),
     },
+    formats=FORMATS,
+    to_timm=TO_TIMM,
 )

@@ -14,7 +14,9 @@ from torch import nn
 
 from mlpzoo.layers import ConvEmbed, CycleMLP, Downsample
 from mlpzoo.models._family import Family, Weights
+from mlpzoo.models._keymap import KeyMap, Rule
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig
+from mlpzoo.models._pyramid_files import number_stages, stage_rules
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,6 +121,19 @@ def _file(name: str, top1: float, crop_pct: float) -> Weights:
     )
 
 
+FORMATS = (
+    KeyMap(
+        "the authors' .pth",
+        (
+            # Offsets are fixed by the architecture: we compute them where they are needed.
+            Rule(r"network\.\d+\.\d+\.attn\.sfc_[hw]\.offset", None),
+            *stage_rules(r"mlp_c|sfc_[hw]"),
+        ),
+        rename=number_stages,
+    ),
+)
+
+
 FAMILY = Family(
     name="cyclemlp",
     title="CycleMLP",
@@ -142,4 +157,5 @@ FAMILY = Family(
         "cyclemlp_b4.in1k": _file("B4", 83.0, 0.875),
         "cyclemlp_b5.in1k": _file("B5", 83.2, 0.875),
     },
+    formats=FORMATS,
 )

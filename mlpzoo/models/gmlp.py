@@ -14,12 +14,13 @@ from timm.layers import lecun_normal_
 from torch import nn
 
 from mlpzoo.layers import GMLPBlock
-from mlpzoo.models._columnar import ColumnarBackbone, ColumnarConfig
 from mlpzoo.models._family import HALF, Family, Weights
+from mlpzoo.models._isotropic import IsotropicBackbone, IsotropicConfig
+from mlpzoo.models._keymap import same, writer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GMlpConfig(ColumnarConfig):
+class GMlpConfig(IsotropicConfig):
     """Settings of a gMLP.
 
     Attributes:
@@ -39,7 +40,7 @@ class GMlpConfig(ColumnarConfig):
         self._require("attn_dim", self.attn_dim >= 0, "0 or more")
 
 
-class GMlp(ColumnarBackbone):
+class GMlp(IsotropicBackbone):
     """Patch embedding, `depth` gMLP blocks, LayerNorm, mean over tokens, linear head."""
 
     family = "gmlp"
@@ -78,6 +79,15 @@ class GMlp(ColumnarBackbone):
 # rule of the work it cites (arXiv:1603.09382).
 COMMON: dict[str, Any] = {"patch_size": 16, "depth": 30}
 
+TO_TIMM = writer(
+    "timm's layout",
+    (
+        *same("stem.proj.*", "blocks.*.norm.*", "blocks.*.mlp_channels.fc1.*", "blocks.*.mlp_channels.fc2.*"),
+        *same("blocks.*.mlp_channels.gate.norm.*", "blocks.*.mlp_channels.gate.proj.*", "norm.*", "head.*"),
+    ),
+)
+
+
 FAMILY = Family(
     name="gmlp",
     title="gMLP",
@@ -100,4 +110,6 @@ FAMILY = Family(
             top1_source="timm's results-imagenet.csv at aa4b585",
         ),
     },
+    to_timm=TO_TIMM,
+    timm_twins={f"gmlp_{size}": f"gmlp_{size}_224" for size in ("ti16", "s16", "b16")},
 )

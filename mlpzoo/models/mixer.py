@@ -12,12 +12,13 @@ from timm.layers import lecun_normal_
 from torch import nn
 
 from mlpzoo.layers import MixerBlock, TokenLinear
-from mlpzoo.models._columnar import ColumnarBackbone, ColumnarConfig
 from mlpzoo.models._family import HALF, Family, Weights
+from mlpzoo.models._isotropic import IsotropicBackbone, IsotropicConfig
+from mlpzoo.models.mixer_files import FORMATS, TO_TIMM
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MixerConfig(ColumnarConfig):
+class MixerConfig(IsotropicConfig):
     """Settings of an MLP-Mixer.
 
     Attributes:
@@ -36,7 +37,7 @@ class MixerConfig(ColumnarConfig):
             self._require(name, getattr(self, name) >= 1, "1 or more")
 
 
-class MlpMixer(ColumnarBackbone):
+class MlpMixer(IsotropicBackbone):
     """Patch embedding, `depth` Mixer blocks, LayerNorm, mean over tokens, linear head."""
 
     family = "mixer"
@@ -128,4 +129,7 @@ FAMILY = Family(
             url=f"{BUCKET}/imagenet21k/Mixer-L_16.npz", license="Apache-2.0", num_classes=21843
         ),
     },
+    formats=FORMATS,
+    to_timm=TO_TIMM,
+    timm_twins={f"mixer_{size}": f"mixer_{size}_224" for size in ("s32", "s16", "b32", "b16", "l32", "l16")},
 )

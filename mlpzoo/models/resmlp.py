@@ -9,15 +9,16 @@ import dataclasses
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from torch import nn
+from torch import Tensor, nn
 
 from mlpzoo.layers import Affine, ResMLPBlock
-from mlpzoo.models._columnar import ColumnarBackbone, ColumnarConfig
 from mlpzoo.models._family import Family, Weights
+from mlpzoo.models._isotropic import IsotropicBackbone, IsotropicConfig
+from mlpzoo.models._keymap import KeyMap, Pair, Rule, flat, reader, same, writer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ResMlpConfig(ColumnarConfig):
+class ResMlpConfig(IsotropicConfig):
     """Settings of a ResMLP. There is no LayerNorm, so `norm_eps` has no effect.
 
     Attributes:
@@ -36,7 +37,7 @@ class ResMlpConfig(ColumnarConfig):
         self._require("mlp_ratio", self.mlp_ratio * self.embed_dim >= 1, "large enough for one hidden unit")
 
 
-class ResMlp(ColumnarBackbone):
+class ResMlp(IsotropicBackbone):
     """Patch embedding, `depth` ResMLP blocks, affine map, mean over tokens, linear head."""
 
     family = "resmlp"
@@ -90,6 +91,39 @@ def _file(name: str, top1: float | None = None, source: str = "", **options: Any
     return Weights(url=url, license="Apache-2.0", top1=top1, top1_source=source, **IMAGENET, **options)
 
 
+def as_tokens(value: Tensor) -> Tensor:
+    """A vector of channels as one token of a batch, the shape timm keeps it in."""
+    return value.reshape(1, 1, -1)
+
+
+TIMM_PAIRS = (
+    *same("stem.proj.*", "blocks.*.linear_tokens.*", "blocks.*.mlp_channels.*.*", "blocks.*.ls1", "blocks.*.ls2"),
+    *(
+        Pair(name, name, read=flat, write=as_tokens)
+        for norm in ("blocks.*.norm1", "blocks.*.norm2", "norm")
+        for name in (f"{norm}.alpha", f"{norm}.beta")
+    ),
+    *same("head.*"),
+)
+
+FORMATS = (
+    KeyMap(
+        "the authors' .pth",
+        (
+            Rule(r"patch_embed\.proj\.(weight|bias)", r"stem.proj.\1"),
+            Rule(r"blocks\.(\d+)\.(norm[12])\.(alpha|beta)", r"blocks.\1.\2.\3"),
+            Rule(r"blocks\.(\d+)\.attn\.(weight|bias)", r"blocks.\1.linear_tokens.\2"),
+            Rule(r"blocks\.(\d+)\.mlp\.(fc[12])\.(weight|bias)", r"blocks.\1.mlp_channels.\2.\3"),
+            Rule(r"blocks\.(\d+)\.gamma_([12])", r"blocks.\1.ls\2"),
+            Rule(r"norm\.(alpha|beta)", r"norm.\1"),
+            Rule(r"head\.(weight|bias)", r"head.\1"),
+        ),
+    ),
+    reader("timm's layout", TIMM_PAIRS),
+)
+TO_TIMM = writer("timm's layout", TIMM_PAIRS)
+
+
 FAMILY = Family(
     name="resmlp",
     title="ResMLP",
@@ -119,4 +153,7 @@ FAMILY = Family(
         "resmlp_b24_p8.fb_distilled_in1k": _file("resmlpB_24_dist", 83.6, README),
         "resmlp_b24_p8.fb_in22k_ft_in1k": _file("resmlpB_24_22k", 84.4, README),
     },
+    formats=FORMATS,
+    to_timm=TO_TIMM,
+    timm_twins={f"resmlp_s{depth}": f"resmlp_{depth}_224" for depth in (12, 24, 36)},
 )

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from mlpzoo.layers import ConvEmbed, Downsample, WeightedPermuteMLP
 from mlpzoo.models._family import Family, Weights
+from mlpzoo.models._keymap import KeyMap
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig
+from mlpzoo.models._pyramid_files import number_stages, stage_rules
 from mlpzoo.ops.resize import Grid
 
 
@@ -99,7 +101,6 @@ class VipStem(ConvEmbed):
         super().__init__(config.in_chans, config.embed_dims[0], config.patch_size, config.patch_size, **dd)
         self.bind(config)
 
-    @torch.jit.ignore
     def bind(self, config: VipConfig) -> None:
         """Take the config's image size."""
         self.img_size: Grid = to_2tuple(config.img_size)
@@ -135,7 +136,6 @@ class VisionPermutator(PyramidBackbone):
             config.embed_dims[stage], grid, proj_drop=config.proj_drop_rate, impl=config.impl, **dd
         )
 
-    @torch.jit.ignore
     def set_input_size(self, img_size: int | Grid | None = None) -> None:
         """Take images of another size: the segments follow the grid, the weights keep their values.
 
@@ -171,6 +171,9 @@ def _file(top1: float, crop_pct: float) -> Weights:
     return Weights(url=None, where=DRIVE, license=LICENSE, top1=top1, top1_source=README, crop_pct=crop_pct, **IMAGENET)
 
 
+FORMATS = (KeyMap("the authors' .pth", stage_rules(r"mlp_[chw]"), rename=number_stages),)
+
+
 FAMILY = Family(
     name="vip",
     title="Vision Permutator",
@@ -192,4 +195,5 @@ FAMILY = Family(
         "vip_m7.in1k": _file(82.7, 0.9),
         "vip_l7.in1k": _file(83.2, 0.875),
     },
+    formats=FORMATS,
 )

@@ -19,15 +19,15 @@ from timm.layers import lecun_normal_
 from torch import Tensor, nn
 
 from mlpzoo.layers import EncoderBlock, PatchEmbed, ResNetStem
-from mlpzoo.models._columnar import ColumnarBackbone, ColumnarConfig
 from mlpzoo.models._family import HALF, Family
-from mlpzoo.models._vit_files import RELEASED
+from mlpzoo.models._isotropic import IsotropicBackbone, IsotropicConfig
+from mlpzoo.models.vit_files import FORMATS, RELEASED, TO_TIMM
 from mlpzoo.ops import resize_output_tokens
 from mlpzoo.ops.resize import Grid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VitConfig(ColumnarConfig):
+class VitConfig(IsotropicConfig):
     """Settings of a Vision Transformer.
 
     Attributes:
@@ -72,8 +72,13 @@ class VitConfig(ColumnarConfig):
         """Name of the convolution that sees the image."""
         return super().first_conv if self.resnet_depths is None else "stem.backbone.conv_root"
 
+    def fields_from_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+        """The units of the tanh layer before the head, where there is one."""
+        representation = shapes.get("pre_logits.fc.bias")
+        return {"representation_size": representation[0]} if representation else {}
 
-class VisionTransformer(ColumnarBackbone):
+
+class VisionTransformer(IsotropicBackbone):
     """Patch or hybrid embedding, class token, `depth` encoder blocks, LayerNorm, pool, optional tanh layer, head."""
 
     family = "vit"
@@ -145,20 +150,17 @@ class VisionTransformer(ColumnarBackbone):
             x_BTC = torch.cat([self.cls_token.expand(x_BTC.shape[0], -1, -1), x_BTC], dim=1)
         return self.pos_drop(x_BTC + self.pos_embed)
 
-    @torch.jit.ignore
     def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
         """The position embeddings of the patches; that of the class token stays."""
         prefix, patches = self.pos_embed.tensor_split([self.num_prefix_tokens], dim=1)
         patches = resize_output_tokens(patches[0].T, old_grid, new_grid).T[None]
         yield "pos_embed", torch.cat([prefix, patches], dim=1)
 
-    @torch.jit.ignore
     def tokens_in(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
         """How many patch tokens a state dict of these shapes is bound to."""
         shape = shapes.get("pos_embed", ())
         return shape[1] - ("cls_token" in shapes) if len(shape) == 3 else None
 
-    @torch.jit.ignore
     def explain_misfit(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
         """Name the option that a file of these shapes was built with, where it is a known one."""
         shape = shapes.get("pre_logits.fc.bias")
@@ -170,7 +172,6 @@ class VisionTransformer(ColumnarBackbone):
             return f"The file wants a model built with class_token={pool == 'token'}, global_pool='{pool}'"
         return super().explain_misfit(shapes)
 
-    @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
         """The embeddings, which are no linear maps."""
         return {"pos_embed", "cls_token"} & set(dict(self.named_parameters()))
@@ -219,4 +220,18 @@ FAMILY = Family(
         "vit_r50_l32": VitConfig(patch_size=32, resnet_depths=(3, 4, 6, 3), **LARGE),
     },
     weights=RELEASED,
+    formats=FORMATS,
+    to_timm=TO_TIMM,
+    timm_twins={
+        f"vit_{size}": f"vit_{name}_224"
+        for size, name in (
+            ("ti16", "tiny_patch16"),
+            ("s32", "small_patch32"),
+            ("s16", "small_patch16"),
+            ("b32", "base_patch32"),
+            ("b16", "base_patch16"),
+            ("l32", "large_patch32"),
+            ("l16", "large_patch16"),
+        )
+    },
 )

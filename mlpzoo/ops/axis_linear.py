@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor
 
 from mlpzoo.ops._triton import axis_linear_triton
-from mlpzoo.ops.linear import linear, linear_of
+from mlpzoo.ops.linear import linear_of
 
 
 def axis_linear_reference(x_BHWC: Tensor, w_CC: Tensor, b_C: Tensor | None, axis: int) -> Tensor:
@@ -54,10 +54,9 @@ def axis_linear(x_BHWC: Tensor, w_CC: Tensor, b_C: Tensor | None, axis: int, imp
     Raises:
         ValueError: for an unknown `impl`, or for `"triton"` where it cannot run.
     """
-    # TorchScript cannot compile einops, so a scripted module always runs a fast path.
-    if impl == "reference" and not torch.jit.is_scripting():
+    if impl == "reference":
         return axis_linear_reference(x_BHWC, w_CC, b_C, axis)
-    if impl == "triton" and not torch.jit.is_scripting():
+    if impl == "triton":
         return axis_linear_triton(x_BHWC, w_CC, b_C, axis)
     if impl not in ("auto", "swap", "conv", "triton", "reference"):
         raise ValueError(
@@ -77,8 +76,6 @@ def axis_linear(x_BHWC: Tensor, w_CC: Tensor, b_C: Tensor | None, axis: int, imp
     if by_convolution:
         kernel = w_CC.unflatten(1, (length, 1, -1)).permute(0, 3, 1, 2)
         y_AQC = F.conv2d(x_ALQS.permute(0, 3, 1, 2), kernel, b_C).squeeze(2).transpose(1, 2)
-    elif torch.jit.is_scripting():
-        y_AQC = linear(gather_lines(x_ALQS), w_CC, b_C)
     else:
         # The copy is not kept: the map is, for the other branches, and copying costs little beside the product.
         y_AQC = linear_of(gather_lines, [x_ALQS], w_CC, b_C)

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 from torchvision.ops import deform_conv2d
 
 from mlpzoo.ops._triton import cycle_fc_triton
-from mlpzoo.ops.linear import is_watched, linear, linear_of
+from mlpzoo.ops.linear import is_watched, linear_of
 
 
 def channel_offsets(
@@ -197,21 +197,17 @@ def cycle_fc(
     Raises:
         ValueError: for an unknown `impl`, or for `"triton"` where it cannot run.
     """
-    # TorchScript may lack torchvision's operator where it is loaded, so a scripted module always runs a fast path.
-    if impl == "reference" and not torch.jit.is_scripting():
+    if impl == "reference":
         return cycle_fc_reference(x_BHWC, w_OG, b_O, step, axis, dilation, offsets)
-    if impl == "triton" and not torch.jit.is_scripting():
+    if impl == "triton":
         return cycle_fc_triton(x_BHWC, w_OG, b_O, step, axis, dilation, offsets)
     if impl not in ("auto", "conv", "one_conv", "select", "triton", "reference"):
         raise ValueError(
             f"unknown impl '{impl}' of cycle_fc: choose 'auto', 'conv', 'one_conv', 'select', 'triton' or 'reference'"
         )
-    if torch.jit.is_scripting():
-        taps_CK = taps_of(x_BHWC.shape[3], step, dilation, offsets, x_BHWC.device)
-    else:
-        taps_CK = _taps_for(x_BHWC, step, dilation, offsets)
-        if impl == "one_conv" or (impl == "auto" and _suits_one_convolution(x_BHWC)):
-            return cycle_fc_by_one_convolution(x_BHWC, w_OG, b_O, taps_CK, axis)
+    taps_CK = _taps_for(x_BHWC, step, dilation, offsets)
+    if impl == "one_conv" or (impl == "auto" and _suits_one_convolution(x_BHWC)):
+        return cycle_fc_by_one_convolution(x_BHWC, w_OG, b_O, taps_CK, axis)
     # Only float32 has a fast depthwise convolution on every CPU.
     by_convolution = impl == "conv" or (
         impl == "auto"
@@ -220,7 +216,7 @@ def cycle_fc(
         and not torch.compiler.is_compiling()
     )
     groups = x_BHWC.shape[3] // w_OG.shape[1]
-    if groups == 1 and not torch.jit.is_scripting():
+    if groups == 1:
         # The shifted map is not kept: the map itself is, for whatever else reads it.
         shift = shift_by_convolution if by_convolution else shift_by_selection
         return linear_of(functools.partial(shift, taps_CK=taps_CK, axis=axis), [x_BHWC], w_OG, b_O)
@@ -228,7 +224,5 @@ def cycle_fc(
         shifted_BHWC = shift_by_convolution(x_BHWC, taps_CK, axis)
     else:
         shifted_BHWC = shift_by_selection(x_BHWC, taps_CK, axis)
-    if groups == 1:
-        return linear(shifted_BHWC, w_OG, b_O)
     y_BOHW = F.conv2d(shifted_BHWC.permute(0, 3, 1, 2), w_OG.unsqueeze(2).unsqueeze(3), b_O, groups=groups)
     return y_BOHW.permute(0, 2, 3, 1)

@@ -61,8 +61,6 @@ def linear(x: Tensor, w_OI: Tensor, b_O: Tensor | None = None, act: str = "none"
     Raises:
         ValueError: for an unknown `impl` or `act`, or for `"onednn"` or `"epilogue"` where it cannot run.
     """
-    if torch.jit.is_scripting():
-        return linear_reference(x, w_OI, b_O, act)
     if act not in ACTIVATIONS:
         raise ValueError(f"unknown activation '{act}' of linear: choose {', '.join(map(repr, ACTIVATIONS))}")
     if impl in ("auto", "onednn") and compiles_to_operator(x, w_OI, b_O):

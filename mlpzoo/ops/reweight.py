@@ -32,7 +32,7 @@ def mean_of_sum(h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor, impl: str = "aut
     Returns:
         `(batch, channels)`.
     """
-    if impl == "reference" and not torch.jit.is_scripting():
+    if impl == "reference":
         return mean_of_sum_reference(h_BHWC, w_BHWC, c_BHWC)
     return h_BHWC.mean((1, 2)) + w_BHWC.mean((1, 2)) + c_BHWC.mean((1, 2))
 
@@ -63,10 +63,9 @@ def reweighted_sum(h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor, logits: Tenso
     Raises:
         ValueError: for an unknown `impl`, or for `"triton"` where it cannot run.
     """
-    # TorchScript cannot compile einops, so a scripted module always runs the fast path.
-    if impl == "reference" and not torch.jit.is_scripting():
+    if impl == "reference":
         return reweighted_sum_reference(h_BHWC, w_BHWC, c_BHWC, logits)
-    if impl == "triton" and not torch.jit.is_scripting():
+    if impl == "triton":
         return reweighted_sum_triton(h_BHWC, w_BHWC, c_BHWC, logits)
     if impl not in ("auto", "triton", "reference"):
         raise ValueError(f"unknown impl '{impl}' of reweighted_sum: choose 'auto', 'triton' or 'reference'")

@@ -44,7 +44,7 @@ def spatial_gate(
     Raises:
         ValueError: for an unknown `impl`, or for `"triton"` where it cannot run.
     """
-    if impl == "reference" and not torch.jit.is_scripting():
+    if impl == "reference":
         return spatial_gate_reference(u_BTG, v_BTG, w_TT, b_T, shift_BTG)
     gate_BTG = token_linear(v_BTG, w_TT, b_T, impl)
     if torch.is_grad_enabled():

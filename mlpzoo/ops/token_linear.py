@@ -49,10 +49,9 @@ def token_linear(
     """
     if act not in ("none", "gelu", "gelu_tanh"):
         raise ValueError(f"unknown activation '{act}' of token_linear: choose 'none', 'gelu' or 'gelu_tanh'")
-    # TorchScript cannot compile einops, so a scripted module always runs the fast path.
-    if impl == "reference" and not torch.jit.is_scripting():
+    if impl == "reference":
         return token_linear_reference(x_BTC, w_ST, b_S, act)
-    if impl == "triton" and not torch.jit.is_scripting():
+    if impl == "triton":
         return token_linear_triton(x_BTC, w_ST, b_S, act)
     if impl not in ("auto", "bmm", "triton", "reference"):
         raise ValueError(f"unknown impl '{impl}' of token_linear: choose 'auto', 'bmm', 'triton' or 'reference'")

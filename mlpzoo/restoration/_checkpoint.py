@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mlpzoo.models import maxim_files
+from mlpzoo.models._keymap import Source, as_is
 from mlpzoo.restoration.maxim import MAXIM
-from mlpzoo.weights import CONFIG, CheckpointError, LoadReport, maxim, weights_file
+from mlpzoo.weights import CONFIG, CheckpointError, LoadReport, weights_file
 from mlpzoo.weights._files import open_tensors, shorten
 from mlpzoo.weights._formats import OWN, Plan, planned_shapes, strip_prefixes, times
-from mlpzoo.weights._keymap import Source, as_is
 from mlpzoo.weights._writing import write_safetensors, write_text
 
 HINT = "Is it of another variant (maxim_s1 to maxim_m3) or number of supervision scales?"
@@ -54,7 +55,7 @@ def _choose_plan(names: dict[str, str], own: dict[str, Tensor]) -> tuple[Plan, s
     """Where each of our tensors comes from, in the format that knows most of the names; all must be known."""
     ours: Plan = {name: [Source(name, as_is)] for name in names if name in own}
     candidates = [(ours, [name for name in names if name not in ours], OWN)]
-    candidates += [(*key_map.plan(names), key_map.title) for key_map in maxim.KEY_MAPS]
+    candidates += [(*key_map.plan(names), key_map.title) for key_map in maxim_files.FORMATS]
     plan, unknown, title = min(candidates, key=lambda candidate: len(candidate[1]))
     if unknown:
         raise CheckpointError(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from mlpzoo.models import MlpMixer
+from mlpzoo.models.mixer import MlpMixer
 from mlpzoo.registry import create_model
 from mlpzoo.train.data import Part
 from mlpzoo.train.digit_images import DigitImages

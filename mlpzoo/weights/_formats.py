@@ -12,22 +12,10 @@ from typing import Any
 import torch
 from timm.layers import to_2tuple
 
-from mlpzoo.models import Backbone, ColumnarBackbone
+from mlpzoo.models import FAMILIES, Backbone, IsotropicBackbone
+from mlpzoo.models._keymap import Source, as_is
 from mlpzoo.ops.resize import Grid
-from mlpzoo.weights import convmixer, cyclemlp, gmlp, mixer, resmlp, vip, vit
 from mlpzoo.weights._files import CheckpointError, TensorFile
-from mlpzoo.weights._keymap import KeyMap, Source, as_is
-
-KEY_MAPS: dict[str, tuple[KeyMap, ...]] = {
-    "mixer": mixer.KEY_MAPS,
-    "resmlp": resmlp.KEY_MAPS,
-    "cyclemlp": cyclemlp.KEY_MAPS,
-    "vip": vip.KEY_MAPS,
-    "vit": vit.KEY_MAPS,
-    "gmlp": gmlp.KEY_MAPS,
-    "convmixer": convmixer.KEY_MAPS,
-}
-"""Released formats of each family, besides our own."""
 
 PREFIXES = ("opt/target/", "params/", "module.", "_orig_mod.")
 """What training code puts before every name. Names without it, an optimizer's state, are then left aside."""
@@ -70,7 +58,7 @@ def choose_plan(
     """
     own = {name: [Source(name, as_is)] for name in names if name in wanted or name in HEAD}
     candidates = [(own, [name for name in names if name not in own], OWN)]
-    candidates += [(*key_map.plan(names), key_map.title) for key_map in KEY_MAPS[family]]
+    candidates += [(*key_map.plan(names), key_map.title) for key_map in FAMILIES[family].formats]
     fewest = min(len(unknown) for _, unknown, _ in candidates)
     candidates = [candidate for candidate in candidates if len(candidate[1]) == fewest]
     if len(candidates) == 1:
@@ -122,7 +110,7 @@ def source_config(
     the model and either that number is no square or the file is one of ours (`trust_count`): such a file was most
     likely saved from a model like this one.
     """
-    if not isinstance(backbone, ColumnarBackbone):
+    if not isinstance(backbone, IsotropicBackbone):
         return backbone.config, []
     tokens = backbone.tokens_in(shapes)
     grid = backbone.stem.grid_size

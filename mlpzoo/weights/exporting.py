@@ -8,24 +8,13 @@ import torch
 from timm.layers import to_2tuple
 from torch import Tensor, nn
 
-from mlpzoo.models import FAMILIES, Backbone, BackboneConfig, Family, VitConfig, Weights
+from mlpzoo.models import FAMILIES, Backbone, BackboneConfig, Family, Weights
 from mlpzoo.ops.resize import Grid
-from mlpzoo.weights import convmixer, gmlp, mixer, resmlp, vit
 from mlpzoo.weights._files import CheckpointError, shorten
-from mlpzoo.weights._keymap import KeyMap
 from mlpzoo.weights._writing import write_safetensors
 from mlpzoo.weights.folders import metadata, save_folder
 from mlpzoo.weights.identify import identify_checkpoint
 from mlpzoo.weights.loading import LoadReport, load_checkpoint
-
-TO_TIMM: dict[str, KeyMap] = {
-    "mixer": mixer.TO_TIMM,
-    "resmlp": resmlp.TO_TIMM,
-    "vit": vit.TO_TIMM,
-    "gmlp": gmlp.TO_TIMM,
-    "convmixer": convmixer.TO_TIMM,
-}
-"""Our names to timm's, for the families that timm has."""
 
 LAYOUTS = ("mlpzoo", "timm")
 
@@ -69,12 +58,10 @@ def timm_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """
     if not isinstance(model, Backbone):
         raise TypeError(f"timm_state_dict needs a model of mlpzoo, got {type(model).__name__}")
-    key_map = TO_TIMM.get(model.family)
+    key_map = FAMILIES[model.family].to_timm
     if key_map is None:
-        having = ", ".join(FAMILIES[family].title for family in TO_TIMM)
+        having = ", ".join(family.title for family in FAMILIES.values() if family.to_timm)
         raise ValueError(f"timm has no {FAMILIES[model.family].title}; it has {having}")
-    if isinstance(model.config, VitConfig) and model.config.resnet_depths == ():
-        key_map = vit.TO_TIMM_BARE_ROOT
     own = model.state_dict()
     plan, unknown = key_map.plan(own)
     if unknown:

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from mlpzoo.models import FAMILIES, BackboneConfig, PyramidConfig
+from mlpzoo.models._keymap import Source, as_is
 from mlpzoo.ops.resize import Grid
-from mlpzoo.weights import vit
 from mlpzoo.weights._files import CheckpointError, TensorFile, open_tensors
 from mlpzoo.weights._formats import (
     FEATURE_NORMS,
     HEAD,
-    KEY_MAPS,
     OWN,
     planned_shapes,
     source_config,
@@ -20,7 +19,6 @@ from mlpzoo.weights._formats import (
     strip_prefixes,
     template,
 )
-from mlpzoo.weights._keymap import Source, as_is
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -83,14 +81,14 @@ def _candidates(file: TensorFile, img_size: int | Grid | None) -> Iterator[Ident
     names = strip_prefixes(list(file.shapes))
     for family in FAMILIES.values():
         own = {name: [Source(name, as_is)] for name in names}
-        formats = [(OWN, own), *((key_map.title, key_map.complete_plan(names)) for key_map in KEY_MAPS[family.name])]
+        formats = [(OWN, own), *((key_map.title, key_map.complete_plan(names)) for key_map in family.formats)]
         for title, plan in formats:
             try:
                 shapes = planned_shapes(plan, names, file) if plan else {}
             except CheckpointError:
                 continue
             for name, variant in family.variants.items():
-                config = _told_by(family.name, variant, shapes)
+                config = _told_by(variant, shapes)
                 if config is None:
                     continue
                 backbone = family.model(config, device="meta")
@@ -108,7 +106,7 @@ def _candidates(file: TensorFile, img_size: int | Grid | None) -> Iterator[Ident
                     yield Identified(name, config, title)
 
 
-def _told_by(family: str, variant: Any, shapes: Shapes) -> BackboneConfig | None:
+def _told_by(variant: Any, shapes: Shapes) -> BackboneConfig | None:
     """The variant's config with the fields that the shapes tell of; None where they are plainly not its own."""
     stem = shapes.get(f"{variant.first_conv}.weight", ())
     width = variant.embed_dims[0] if isinstance(variant, PyramidConfig) else variant.embed_dim
@@ -117,8 +115,7 @@ def _told_by(family: str, variant: Any, shapes: Shapes) -> BackboneConfig | None
     told: dict[str, Any] = {"in_chans": stem[1], "num_classes": shapes.get(HEAD[0], (0,))[0]}
     if isinstance(variant, PyramidConfig):
         told["feature_norms"] = any(name.startswith(FEATURE_NORMS) for name in shapes)
-    if family == "vit":
-        told |= vit.options_told_by(shapes)
+    told |= variant.fields_from_shapes(shapes)
     try:
         return dataclasses.replace(variant, **told)
     except ValueError:

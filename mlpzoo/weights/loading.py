@@ -10,7 +10,8 @@ import torch
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from mlpzoo.models import FAMILIES, Backbone, ColumnarBackbone
+from mlpzoo.models import FAMILIES, Backbone, IsotropicBackbone
+from mlpzoo.models._keymap import Source
 from mlpzoo.ops.resize import Grid
 from mlpzoo.weights._files import CheckpointError, TensorFile, open_tensors, shorten
 from mlpzoo.weights._formats import (
@@ -25,7 +26,6 @@ from mlpzoo.weights._formats import (
     template,
     times,
 )
-from mlpzoo.weights._keymap import Source
 from mlpzoo.weights.identify import identify
 
 _logger = logging.getLogger("mlpzoo")
@@ -150,7 +150,7 @@ def _resized(backbone: Backbone, trained_with: Any, values: dict[str, Tensor]) -
 
     It takes the tensors out of `values`, so that none is held twice.
     """
-    assert isinstance(backbone, ColumnarBackbone)
+    assert isinstance(backbone, IsotropicBackbone)
     at_source = type(backbone)(dataclasses.replace(trained_with, num_classes=0), device="meta")
     at_source.load_state_dict({name: values.pop(name) for name in at_source.state_dict()}, assign=True)
     at_source.set_input_size(backbone.stem.img_size)

@@ -43,11 +43,11 @@ def test_output_stride(head, stride, name):
     assert model.encoder.model.feature_info.reduction()[-1] == stride
 
 
-def test_columnar():
+def test_isotropic():
     step("DPT", (224, 224), encoder_name="tu-mixer_s16", encoder_depth=4)
 
 
-def test_columnar_of_any_size():
+def test_isotropic_of_any_size():
     step("DPT", (96, 160), encoder_name="tu-mixer_s16", encoder_depth=4, dynamic_img_size=True)
 
 

@@ -10,7 +10,7 @@ from dense.networks import COLUMNAR, assert_learns, image, small
 
 import mlpzoo
 from mlpzoo.dense import DenseBackbone
-from mlpzoo.models import ColumnarConfig
+from mlpzoo.models import IsotropicConfig
 from mlpzoo.registry import family_of
 
 NAMES = timm.list_models("*_pyramid")
@@ -22,10 +22,10 @@ def create(family, **options):
 
 
 def test_which_networks_have_one():
-    columnar = [name for name in mlpzoo.list_models() if isinstance(family_of(name).variants[name], ColumnarConfig)]
-    without = {name for name in columnar if f"{name}_pyramid" not in NAMES}
-    assert without == {"mixer_h14", "vit_h14"} | {name for name in columnar if name.startswith("convmixer")}
-    assert len(NAMES) == len(columnar) - len(without)
+    isotropic = [name for name in mlpzoo.list_models() if isinstance(family_of(name).variants[name], IsotropicConfig)]
+    without = {name for name in isotropic if f"{name}_pyramid" not in NAMES}
+    assert without == {"mixer_h14", "vit_h14"} | {name for name in isotropic if name.startswith("convmixer")}
+    assert len(NAMES) == len(isotropic) - len(without)
     assert not set(NAMES) & set(mlpzoo.list_models())
 
 

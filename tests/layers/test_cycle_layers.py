@@ -77,12 +77,10 @@ def test_sampling_densely_is_a_convolution():
     torch.testing.assert_close(layer(x), nn.functional.conv2d(x, layer.weight, layer.bias, padding=(0, 2), groups=2))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("sampling", ["cycle", "random", "dilated", "dense"])
 def test_every_sampling_compiles(sampling):
     layer = CycleFC(6, 4, (1, 3), 1, 0, 2, sampling=sampling)
     x = draw(2, 6, 7, 8)
-    torch.testing.assert_close(torch.jit.script(layer)(x), layer(x))
     torch.testing.assert_close(torch.fx.symbolic_trace(layer)(x), layer(x))
     torch.testing.assert_close(torch.compile(layer, fullgraph=True, backend="aot_eager")(x), layer(x))
 

@@ -1,4 +1,4 @@
-"""`dynamic_img_size`: one columnar network for images of any size, as if it were bound to each."""
+"""`dynamic_img_size`: one isotropic network for images of any size, as if it were bound to each."""
 
 import copy
 import pickle
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from models import tiny
 from torch import nn
 
-from mlpzoo.models import FAMILIES, ColumnarBackbone, _views
+from mlpzoo.models import FAMILIES, IsotropicBackbone, _views
 
-COLUMNAR = [name for name in FAMILIES if issubclass(FAMILIES[name].model, ColumnarBackbone)]
+COLUMNAR = [name for name in FAMILIES if issubclass(FAMILIES[name].model, IsotropicBackbone)]
 SIZES = [(48, 64), (64, 64), (80, 112), (16, 16)]
 every_family = pytest.mark.parametrize("family", COLUMNAR)
 
@@ -34,7 +34,7 @@ def image(height: int, width: int) -> torch.Tensor:
     return torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 
-def bound(model: ColumnarBackbone, size: tuple[int, int]) -> nn.Module:
+def bound(model: IsotropicBackbone, size: tuple[int, int]) -> nn.Module:
     """The same network, built anew without the option and told its size."""
     fixed = tiny.create(model.family)
     fixed.load_state_dict(model.state_dict())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mlpzoo.models import maxim_files
 from mlpzoo.restoration import (
     MAXIM,
     RELEASES,
@@ -19,7 +20,7 @@ from mlpzoo.restoration import (
     save_restorer,
 )
 from mlpzoo.restoration.maxim import VARIANTS
-from mlpzoo.weights import CheckpointError, maxim
+from mlpzoo.weights import CheckpointError
 
 TINY = {"embed_dim": 4, "depth": 2, "num_groups": 1, "block_size_hr": 2, "grid_size_hr": 4, "block_size_lr": 2}
 THREE_STAGES = {**TINY, "depth": 3, "num_stages": 3, "num_groups": 2, "high_res_stages": 1, "num_supervision_scales": 2}
@@ -128,7 +129,7 @@ def authors_names(config):
     ids=[*VARIANTS, "three-stages", "tiny"],
 )
 def test_the_authors_names_are_ours_one_for_one(config):
-    plan, unknown = maxim.KEY_MAPS[0].plan(authors_names(config))
+    plan, unknown = maxim_files.FORMATS[0].plan(authors_names(config))
     assert not unknown
     assert all(len(sources) == 1 for sources in plan.values())
     assert set(plan) == set(MAXIM(config, device="meta").state_dict())
@@ -137,7 +138,7 @@ def test_the_authors_names_are_ours_one_for_one(config):
 def as_released(model, seed=0):
     """A checkpoint in the authors' layout with random values that fits the model."""
     generator = np.random.default_rng(seed)
-    plan, _ = maxim.KEY_MAPS[0].plan(authors_names(model.config))
+    plan, _ = maxim_files.FORMATS[0].plan(authors_names(model.config))
     state = model.state_dict()
     wanted = {sources[0].name: tuple(state[ours].shape) for ours, sources in plan.items()}
 

@@ -17,7 +17,6 @@ from torch import nn
 
 import mlpzoo
 from mlpzoo import CheckpointError
-from mlpzoo.weights._formats import KEY_MAPS
 
 SMALL = {"embed_dim": 8, "depth": 2, "tokens_mlp_dim": 6, "channels_mlp_dim": 12, "img_size": 64, "num_classes": 5}
 
@@ -79,10 +78,6 @@ def assert_refused(path, match, **options):
     assert "\n" not in str(caught.value)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name
-
-
-def test_every_family_has_its_key_maps():
-    assert set(KEY_MAPS) == set(mlpzoo.models.FAMILIES)
 
 
 def test_flax_file(trained, npz, caplog):

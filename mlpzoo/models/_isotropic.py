@@ -1,4 +1,4 @@
-"""The base of columnar backbones: one grid of tokens from the stem to the head.
+"""The base of isotropic backbones: one grid of tokens from the stem to the head.
 
 Shape suffixes: B batch, I image channels, H × W pixels, T tokens (prefix tokens such as a class token included),
 C channels of a token.
@@ -21,8 +21,8 @@ from mlpzoo.ops.resize import Grid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ColumnarConfig(BackboneConfig):
-    """Settings of a columnar backbone.
+class IsotropicConfig(BackboneConfig):
+    """Settings of an isotropic backbone.
 
     Attributes:
         img_size: image height and width in pixels, an int if square.
@@ -49,7 +49,7 @@ class ColumnarConfig(BackboneConfig):
             self._require(name, len(sides) == 2 and min(sides) >= 1, "a size or a (height, width), in pixels")
 
 
-class ColumnarBackbone(GridBound, Backbone):
+class IsotropicBackbone(GridBound, Backbone):
     """Stem, blocks, norm, pool, head over tokens `(batch, tokens, channels)` that keep one grid.
 
     A family implements `build_block`, `reset_parameters`, and where it differs from a plain LayerNorm and patch
@@ -61,16 +61,15 @@ class ColumnarBackbone(GridBound, Backbone):
         dtype: their type.
     """
 
-    config: ColumnarConfig
+    config: IsotropicConfig
     feature_stack = "blocks"
     feature_formats = ("NCHW", "NLC")
-    __jit_ignored_attributes__: ClassVar[list[str]] = ["config", "weights_by_grid"]
     token_weight: ClassVar[str] = ""
     """Name of a weight whose last axis is the tokens of the grid; empty where no weight is bound to a grid."""
 
     def __init__(
         self,
-        config: ColumnarConfig,
+        config: IsotropicConfig,
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -116,17 +115,13 @@ class ColumnarBackbone(GridBound, Backbone):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """An image batch `(B, I, H, W)` to normalized tokens `(B, T, C)`."""
-        if self.dynamic_img_size and not torch.jit.is_scripting():
+        if self.dynamic_img_size:
             view, x = self._fitting(x)
             return view.forward_features(x)
         x_BTC = self.embed(x)
-        if self.grad_checkpointing and not torch.jit.is_scripting():
-            x_BTC = checkpoint_seq(self.blocks, x_BTC)
-        else:
-            x_BTC = self.blocks(x_BTC)
+        x_BTC = checkpoint_seq(self.blocks, x_BTC) if self.grad_checkpointing else self.blocks(x_BTC)
         return self.norm(x_BTC)
 
-    @torch.jit.ignore
     def forward_intermediates(
         self, x: Tensor, *args: Any, **options: Any
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
@@ -145,7 +140,6 @@ class ColumnarBackbone(GridBound, Backbone):
         y_BTC = (self.norm(x) if norm else x)[:, self.num_prefix_tokens :]
         return y_BTC if output_fmt == "NLC" else y_BTC.transpose(1, 2).unflatten(2, self.stem.grid_size).contiguous()
 
-    @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, LayerwisePattern]:
         """Patterns that group the parameters by depth, for layer-wise learning rates."""
         return {
@@ -153,7 +147,6 @@ class ColumnarBackbone(GridBound, Backbone):
             "blocks": [(r"^blocks\.(\d+)", None), (r"^norm", (99999,))],
         }
 
-    @torch.jit.ignore
     def set_input_size(self, img_size: int | Grid | None = None, patch_size: int | Grid | None = None) -> None:
         """Take another image or patch size; weights bound to the old grid are resized to the new one, in place.
 
@@ -172,7 +165,6 @@ class ColumnarBackbone(GridBound, Backbone):
         self.config = dataclasses.replace(self.config, img_size=self.stem.img_size, patch_size=self.stem.patch_size)
         self._remember_input_size(self.stem.img_size)
 
-    @torch.jit.ignore
     def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
         """Every weight bound to the token grid: each layer that has one is a `GridBound`."""
         for prefix, module in self.named_modules():
@@ -180,8 +172,7 @@ class ColumnarBackbone(GridBound, Backbone):
                 for name, value in module.weights_at(old_grid, new_grid):
                     yield f"{prefix}.{name}", value
 
-    @torch.jit.ignore
-    def view_at(self, img_size: Grid) -> "ColumnarBackbone":
+    def view_at(self, img_size: Grid) -> "IsotropicBackbone":
         """This network as `set_input_size` would leave it, as another object that shares all weights bound to no grid.
 
         Args:
@@ -207,13 +198,12 @@ class ColumnarBackbone(GridBound, Backbone):
             put_weights(view, resized)
         return view
 
-    def _fitting(self, x_BIHW: Tensor) -> tuple["ColumnarBackbone", Tensor]:
+    def _fitting(self, x_BIHW: Tensor) -> tuple["IsotropicBackbone", Tensor]:
         """The view for images of this size, and the images padded to whole patches."""
         height, width = x_BIHW.shape[2:]
         below, right = (-side % patch for side, patch in zip((height, width), self.stem.patch_size, strict=True))
         return self.view_at((height + below, width + right)), F.pad(x_BIHW, (0, right, 0, below))
 
-    @torch.jit.ignore
     def tokens_in(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
         """How many patch tokens a state dict of these shapes is bound to; None where it is bound to no number."""
         shape = shapes.get(self.token_weight)

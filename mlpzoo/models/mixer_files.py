@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from mlpzoo.weights._keymap import KeyMap, Rule, conv_kernel, dense_kernel, flat, same, writer
+from mlpzoo.models._keymap import KeyMap, Rule, conv_kernel, dense_kernel, flat, same, writer
 
 BLOCK = r"MixerBlock_(\d+)"
 OLD_BLOCK = r"Mixer/encoderblock_(\d+)"
@@ -31,7 +31,7 @@ def number_by_kind(names: Sequence[str]) -> list[str]:
     return [renumbered(match) if match else name for name, match in zip(names, found, strict=True)]
 
 
-KEY_MAPS = (
+FORMATS = (
     KeyMap(
         "the authors' flax .npz",
         (

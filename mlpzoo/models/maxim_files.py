@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from mlpzoo.weights._keymap import KeyMap, Layout, Rule, as_is, conv_kernel, dense_kernel
+from mlpzoo.models._keymap import KeyMap, Layout, Rule, as_is, conv_kernel, dense_kernel
 
 
 def pointwise_kernel(kernel: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ DECODER = rf"{STAGE}_decoder_block_(\d+)"
 INSIDE = rf"{DECODER}/UNetEncoderBlock_0"
 ATTENTION = rf"{STAGE}_supervised_attention_module_(\d+)"
 
-KEY_MAPS = (
+FORMATS = (
     KeyMap(
         "the authors' flax .npz",
         (

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from mlpzoo.weights._keymap import Rule
+from mlpzoo.models._keymap import Rule
 
 
 def number_stages(names: Sequence[str]) -> list[str]:
