@@ -103,7 +103,7 @@ def run(suite: Suite, options: Options, base: Base | None, out: Path | None, row
             print(f"RED: {error}. No speed is shown", file=sys.stderr)
             red = True
         if rows[done:]:
-            report.print_table(rows[done:], suite.about, suite.shown(options.device))
+            report.print_table(rows[done:], options.device)
     return red
 
 

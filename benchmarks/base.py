@@ -1,6 +1,7 @@
 """Another commit to compare with: its code in a process of its own, which runs only while this one waits."""
 
 import contextlib
+import dataclasses
 import pickle
 import shutil
 import signal
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import environment
+from benchmarks.measure import Runner
 from benchmarks.op_trial import Arguments
 from benchmarks.trial import Values
 
@@ -84,44 +86,35 @@ class Base:
 
     def model(self, name: str, ours: nn.Module, options: Mapping[str, Any]) -> "BaseContender":
         """Its model of that name with our weights."""
-        return BaseContender(self, name, ours, options)
+        return BaseContender(self, "open_model", (name, dict(options), ours.state_dict()))
 
-    def op(self, name: str, arguments: Arguments, **how: Any) -> "BaseTrial":
-        """Its op of that name; `how` is what `OpTrial` takes."""
+    def op(self, name: str, arguments: Arguments) -> "BaseContender":
+        """Its op of that name."""
         tensors = {key: (flat.cpu(), layout) for key, (flat, layout) in arguments.tensors.items()}
         sent = Arguments(tensors, arguments.settings, arguments.gradient.cpu())
-        return BaseTrial(self, how["device"], "open_op", name, sent, how)
+        return BaseContender(self, "open_op", (name, sent))
 
 
+@dataclasses.dataclass(frozen=True)
 class BaseContender:
-    """Stands for a `Contender` of the other commit."""
+    """Stands for a `Contender`, or an op, of the other commit."""
 
-    def __init__(self, base: Base, name: str, ours: nn.Module, options: Mapping[str, Any]) -> None:
-        self.base = base
-        self.sent = (name, dict(options), ours.state_dict())
+    base: Base
+    method: str
+    sent: tuple[Any, ...]
 
     def trial(self, **how: Any) -> "BaseTrial":
         """It ready to run; takes what `Contender.trial` takes."""
-        return BaseTrial(self.base, how["device"], "open_model", *self.sent, how)
+        self.base.ask(self.method, how, *self.sent)
+        return BaseTrial(self.base, how["device"])
 
 
-class BaseTrial:
+class BaseTrial(Runner):
     """Stands for a trial in the other process, which holds one at a time: a new one takes the old one's place."""
 
-    def __init__(self, base: Base, device: str, method: str, *arguments: Any) -> None:
+    def __init__(self, base: Base, device: str) -> None:
         self.base = base
         self.device = device
-        self.base.ask(method, *arguments)
-
-    @property
-    def repeats(self) -> int:
-        """Calls of an op in a step."""
-        return self._repeats
-
-    @repeats.setter
-    def repeats(self, number: int) -> None:
-        self._repeats = number
-        self.base.ask("repeat", number)
 
     def layout(self, values: Values) -> Values:
         """Its parameters have our names and shapes."""
@@ -131,16 +124,20 @@ class BaseTrial:
         """See `Trial.feed`."""
         self.base.ask("call", "feed", images, gradient)
 
+    def repeat(self, number: int) -> None:
+        """See `OpTrial.repeat`."""
+        self.base.ask("call", "repeat", number)
+
     def values(self) -> Values:
         """See `Trial.values`."""
         return {name: value.to(self.device) for name, value in self.base.ask("values").items()}
 
-    def timed_step(self) -> float:
+    def seconds(self, clock: object) -> float:
         """Seconds of a step by the other process' clock."""
         time.sleep(SETTLE_SECONDS)
-        seconds = self.base.ask("time")
+        taken = self.base.ask("seconds", self.device)
         time.sleep(SETTLE_SECONDS)
-        return seconds
+        return taken
 
     def peak_cuda_mb(self) -> float:
         """See `Trial.peak_cuda_mb`."""

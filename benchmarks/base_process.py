@@ -36,20 +36,18 @@ class Server:
         """Build a model without memory."""
         self.mlpzoo.create_model(model, device="meta", **options)
 
-    def open_model(self, model: str, options: dict[str, Any], state: dict[str, Any], how: dict[str, Any]) -> None:
+    def open_model(self, how: dict[str, Any], model: str, options: dict[str, Any], state: dict[str, Any]) -> None:
         """Make a model's trial, which the following requests are about."""
         self.trial: Any = None
         with self.torch.device("meta"):
             network = self.mlpzoo.create_model(model, **options)
         network.load_state_dict(state, assign=True)
         self.trial = self.trials.Contender(model=network).trial(**how)
-        self.seconds = self.clocks[how["device"]]
 
-    def open_op(self, op: str, arguments: Any, how: dict[str, Any]) -> None:
+    def open_op(self, how: dict[str, Any], op: str, arguments: Any) -> None:
         """Make an op's trial, which the following requests are about."""
         self.trial = None
         self.trial = self.op_trials.OpTrial(getattr(self.mlpzoo.ops, op), arguments, **how)
-        self.seconds = self.clocks[how["device"]]
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the trial."""
@@ -59,16 +57,9 @@ class Server:
         """Run a step; its values, on the CPU."""
         return {name: value.cpu() for name, value in self.trial.values().items()}
 
-    def repeat(self, number: int) -> None:
-        """Let a step make so many calls."""
-        self.trial.repeats = number
-
-    def time(self) -> float:
+    def seconds(self, device: str) -> float:
         """Seconds of a step."""
-        self.trial.prepare()
-        seconds = self.seconds(self.trial.step)
-        self.trial.reset()
-        return seconds
+        return self.trial.seconds(self.clocks[device])
 
 
 def main(tree: Path, threads: int) -> None:
@@ -77,23 +68,21 @@ def main(tree: Path, threads: int) -> None:
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     server: Any = None
-    request: Any = ("__init__", ())
-    while request:
+    while True:
         try:
             if server is None:
                 server = Server(tree, threads)
                 answer: Any = (None, None)
             else:
-                answer = (None, getattr(server, request[0])(*request[1]))
+                method, arguments = pickle.load(sys.stdin.buffer)
+                answer = (None, getattr(server, method)(*arguments))
+        except EOFError:
+            return
         except Exception as error:
-            lines = str(error).splitlines() or [""]
-            answer = (type(error).__name__, f"{type(error).__name__}: {lines[0]}")
+            first_line = (str(error).splitlines() or [""])[0]
+            answer = (type(error).__name__, f"{type(error).__name__}: {first_line}")
         pickle.dump(answer, replies)
         replies.flush()
-        try:
-            request = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            request = None
 
 
 if __name__ == "__main__":

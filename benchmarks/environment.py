@@ -21,9 +21,10 @@ COLUMNS = (*COLUMNS, "matmul_precision")
 def describe(device: str) -> Row:
     """The columns that every row of a run shares, by name: `COLUMNS`. To be read at its start: the tree may change."""
     cuda = device == "cuda"
+    name, kind = cpu()
     values = (
-        torch.cuda.get_device_name() if cuda else cpu_name(),
-        cpu_kind(),
+        torch.cuda.get_device_name() if cuda else name,
+        kind,
         "sm_{}{}".format(*torch.cuda.get_device_capability()) if cuda else torch.backends.cpu.get_cpu_capability(),
         torch.get_num_threads(),
         torch.__version__,
@@ -43,20 +44,21 @@ def moment() -> Row:
     return {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "load": load}
 
 
-def cpu_name() -> str:
-    """The processor's model name, or its architecture where the system does not tell."""
-    return _cpuinfo().get("model name") or platform.machine()
+def cpu() -> tuple[str, str]:
+    """The first processor's model name, and its kind: vendor, family and model number, such as `AuthenticAMD 25/1`.
 
-
-def cpu_kind() -> str:
-    """Vendor, family and model number, such as `AuthenticAMD 25/1`; the architecture where the system does not tell.
-
-    The name alone does not say which instructions and which libraries are fast.
+    The name alone does not say which instructions it has. Where the system does not tell, both are the architecture.
     """
-    about = _cpuinfo()
-    vendor = about.get("vendor_id") or about.get("CPU implementer")
-    family, model = about.get("cpu family") or about.get("CPU architecture"), about.get("model") or about.get("CPU part")
-    return f"{vendor} {family}/{model}" if vendor else platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+    except OSError:
+        lines = []
+    about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    kind = platform.machine()
+    for keys in (("vendor_id", "cpu family", "model"), ("CPU implementer", "CPU architecture", "CPU part")):
+        if all(key in about for key in keys):
+            kind = "{} {}/{}".format(*(about[key] for key in keys))
+    return about.get("model name", platform.machine()), kind
 
 
 def commit() -> str:
@@ -91,12 +93,3 @@ def git(*arguments: str) -> str:
     """What git says to a command in this checkout."""
     done = subprocess.run(["git", "-C", str(ROOT), *arguments], check=True, capture_output=True, text=True)
     return done.stdout.strip()
-
-
-def _cpuinfo() -> dict[str, str]:
-    """What Linux tells of the first processor."""
-    try:
-        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
-    except OSError:
-        return {}
-    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}

@@ -32,7 +32,7 @@ def errors(found: Values, truth: Values) -> dict[str, float]:
     An output of more images than the truth has is one of the same images repeated.
     """
     if found.keys() != truth.keys():
-        return {name: math.inf for name in found.keys() ^ truth.keys()}
+        return dict.fromkeys(found.keys() ^ truth.keys(), math.inf)
     repeated = truth[OUTPUT].repeat(len(found[OUTPUT]) // len(truth[OUTPUT]), *[1] * (truth[OUTPUT].ndim - 1))
     truth = {**truth, OUTPUT: repeated}
     sizes = {name: _rms(value) for name, value in truth.items()}

@@ -6,7 +6,7 @@ Nothing here imports mlpzoo when it is loaded: the clocks also run in the proces
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,25 +15,25 @@ Row = dict[str, Any]
 WARMUPS = {"cpu": 3, "cuda": 10}
 
 
-class Runner(Protocol):
-    """Something to time."""
+class Runner:
+    """Something to time; subclasses override what they need."""
 
     def prepare(self) -> None:
-        """Do what must happen before a step, off the clock."""
+        """Runs before a step, off the clock."""
 
     def step(self) -> object:
-        """Do the work on the clock."""
+        """The work on the clock."""
+        raise NotImplementedError
 
     def reset(self) -> None:
-        """Do what must happen after a step, off the clock."""
+        """Runs after a step, off the clock."""
 
-
-@runtime_checkable
-class SelfTimed(Protocol):
-    """Something with a clock of its own, because it runs in another process."""
-
-    def timed_step(self) -> float:
+    def seconds(self, clock: Callable[[Callable[[], object]], float]) -> float:
         """Prepare, step and reset; the seconds that the step took."""
+        self.prepare()
+        taken = clock(self.step)
+        self.reset()
+        return taken
 
 
 class Quartiles(NamedTuple):
@@ -75,29 +75,21 @@ def paired(numerators: Sequence[float], denominators: Sequence[float]) -> Quarti
     return quartiles([a / b for a, b in zip(numerators, denominators, strict=True)])
 
 
-def time_in_turn(
-    runners: Mapping[str, Runner | SelfTimed], device: str, warmups: int, pairs: int
-) -> dict[str, list[float]]:
+def time_in_turn(runners: Mapping[str, Runner], device: str, warmups: int, pairs: int) -> dict[str, list[float]]:
     """Run all of them once a round, in order, for `warmups` rounds that are not recorded and `pairs` that are.
 
     Returns:
         Seconds of every round, by runner.
     """
-    seconds = SECONDS[device]
     times: dict[str, list[float]] = {name: [] for name in runners}
     for _ in range(warmups + pairs):
         for name, runner in runners.items():
-            if isinstance(runner, SelfTimed):
-                times[name].append(runner.timed_step())
-            else:
-                runner.prepare()
-                times[name].append(seconds(runner.step))
-                runner.reset()
+            times[name].append(runner.seconds(SECONDS[device]))
     return {name: values[warmups:] for name, values in times.items()}
 
 
 def measure(
-    runners: Mapping[str, Runner | SelfTimed],
+    runners: Mapping[str, Runner],
     *,
     device: str,
     pairs: int,
@@ -150,7 +142,7 @@ def columns(name: str, values: Quartiles) -> Row:
     return {f"{name}_median": values.median, f"{name}_q1": values.q1, f"{name}_q3": values.q3}
 
 
-class GemmProbe:
+class GemmProbe(Runner):
     """A large square matrix product of random data: the rate that this machine reaches at the moment."""
 
     SIDES: Mapping[str, int] = {"cpu": 2048, "cuda": 8192}
@@ -163,18 +155,12 @@ class GemmProbe:
         self.factors = torch.randn(2, side, side, device=device, dtype=dtype)
         self.product = linear
 
-    def prepare(self) -> None:
-        """Nothing: it is too large for what the caches hold to matter."""
-
     def step(self) -> object:
         """One product, by the zoo's own choice of library: on some CPUs it is faster than `torch.mm`."""
         return self.product(self.factors[0], self.factors[1])
 
-    def reset(self) -> None:
-        """Nothing: no state is kept between products."""
 
-
-class CopyProbe:
+class CopyProbe(Runner):
     """A copy far larger than the caches: the rate at which this machine moves memory at the moment."""
 
     MEGABYTES: Mapping[str, int] = {"cpu": 64, "cuda": 1024}
@@ -182,15 +168,8 @@ class CopyProbe:
     def __init__(self, device: str) -> None:
         size = self.MEGABYTES[device] << 20
         self.source, self.target = (torch.ones(size, dtype=torch.uint8, device=device) for _ in range(2))
-        self.bytes = 2 * size
-        """Read and written."""
-
-    def prepare(self) -> None:
-        """Nothing: it is larger than any cache."""
+        self.bytes = 2 * size  # read and written
 
     def step(self) -> object:
         """One copy."""
         return self.target.copy_(self.source)
-
-    def reset(self) -> None:
-        """Nothing: no state is kept between copies."""

@@ -9,28 +9,17 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.measure import seconds_on_cpu
-
 Step = Callable[[], object]
 PROMPT = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 """Makes glibc give every tensor's memory back at once. What it keeps for later use would hide a part of the peak."""
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def require_linux() -> None:
-    """Refuse to measure a CPU's memory where that is not possible.
-
-    Raises:
-        ValueError: on another system than Linux.
-    """
-    if sys.platform != "linux":
-        raise ValueError("peak memory on a CPU is read from /proc, on Linux only")
 
 
 def added_mb(step: Step, device: str) -> float:
@@ -49,14 +38,14 @@ def added_mb(step: Step, device: str) -> float:
     return (_status("VmHWM") - before) / 1e6
 
 
-def in_process(case: Callable[..., Step], *, threads: int, **arguments: Any) -> dict[str, Any]:
+def in_process(case: Callable[..., Step], *arguments: Any, threads: int) -> dict[str, Any]:
     """Measure a step in a new process.
 
     Args:
         case: a function of a module. It gets the arguments, prepares everything, does once what libraries keep memory
             of for good, and returns the step.
+        *arguments: of the case; JSON carries them.
         threads: CPU threads of PyTorch.
-        **arguments: of the case, as JSON can hold them.
 
     Returns:
         `added_mb`, the `seconds` of the step, and the step's own findings if it returns a dictionary.
@@ -75,15 +64,13 @@ def in_process(case: Callable[..., Step], *, threads: int, **arguments: Any) -> 
 def main(request: dict[str, Any]) -> None:
     """Measure what `in_process` asks for and print it as JSON."""
     torch.set_num_threads(request["threads"])
-    step = getattr(importlib.import_module(request["module"]), request["case"])(**request["arguments"])
+    step = getattr(importlib.import_module(request["module"]), request["case"])(*request["arguments"])
     found: dict[str, Any] = {}
 
     def timed() -> None:
-        def run() -> None:
-            result = step()
-            found.update(result if isinstance(result, dict) else {})
-
-        found["seconds"] = seconds_on_cpu(run)
+        start = time.perf_counter()
+        result = step()
+        found.update(result if isinstance(result, dict) else {}, seconds=time.perf_counter() - start)
 
     found["added_mb"] = added_mb(timed, "cpu")
     print(json.dumps(found))

@@ -11,35 +11,23 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import mlpzoo
+from benchmarks.base import Base
+from benchmarks.options import Options, Size
 from benchmarks.report import OURS
 from benchmarks.trial import Contender, Values
 from mlpzoo.deploy import fold
+from mlpzoo.models import FAMILIES
 
-Size = int | tuple[int, int]
-"""Side of a square image, or height and width, in pixels."""
 NO_NOISE = {"drop_rate": 0.0, "proj_drop_rate": 0.0, "drop_path_rate": 0.0}
 """Random drops are off, so that a training step has one right answer."""
-
-TWINS: dict[str, str] = {
-    **{f"mixer_{variant}": f"mixer_{variant}_224" for variant in ("s32", "s16", "b32", "b16", "l32", "l16")},
-    **{f"resmlp_s{depth}": f"resmlp_{depth}_224" for depth in (12, 24, 36)},
-    **{f"gmlp_{variant}": f"gmlp_{variant}_224" for variant in ("ti16", "s16", "b16")},
-    "vit_ti16": "vit_tiny_patch16_224",
-    **{f"vit_s{patch}": f"vit_small_patch{patch}_224" for patch in (16, 32)},
-    **{f"vit_b{patch}": f"vit_base_patch{patch}_224" for patch in (16, 32)},
-    **{f"vit_l{patch}": f"vit_large_patch{patch}_224" for patch in (16, 32)},
-}
-"""Models of timm's that compute what ours do."""
-
-Builder = Callable[[str, nn.Module, Mapping[str, Any]], Contender]
 
 
 def peer_of(name: str) -> tuple[str, dict[str, Any]] | None:
     """timm's model of the same architecture, and the options that make it compute the same; None if timm has none."""
-    if name not in TWINS:
-        return None
-    config = mlpzoo.create_model(name, device="meta").config
-    return TWINS[name], {"act_layer": get_act_layer(config.act_layer)}
+    for family in FAMILIES.values():
+        if name in family.timm_twins:
+            return family.timm_twins[name], {"act_layer": get_act_layer(family.variants[name].act_layer)}
+    return None
 
 
 def timm_layout(name: str, options: Mapping[str, Any], values: Values) -> Values:
@@ -61,9 +49,8 @@ def reference(name: str, ours: nn.Module, options: Mapping[str, Any]) -> Contend
 def timm_nchw(name: str, ours: nn.Module, options: Mapping[str, Any]) -> Contender:
     """timm's network, told to use our activation, so that both compute the same function.
 
-    timm builds Mixer and ViT with the erf GELU, their authors with the tanh one. On a CPU PyTorch sends the erf form to
-    oneDNN and takes about 0.4 of the tanh form's time for it (measured on 4.8 M floats, one thread of an AMD EPYC), so
-    timm's own default is a few percent faster there than what is timed here.
+    timm builds Mixer and ViT with the erf GELU, their authors with the tanh one, which takes longer on a CPU: there
+    timm's own default is a few percent faster than what is timed here.
     """
     peer = peer_of(name)
     assert peer is not None
@@ -73,22 +60,14 @@ def timm_nchw(name: str, ours: nn.Module, options: Mapping[str, Any]) -> Contend
     return Contender(model=model, layout=lambda values: timm_layout(name, options, values))
 
 
-def timm_nhwc(name: str, ours: nn.Module, options: Mapping[str, Any]) -> Contender:
-    """The same in channels-last, the layout timm's own benchmarks find faster."""
-    return dataclasses.replace(timm_nchw(name, ours, options), channels_last=True)
-
-
-def folded(name: str, ours: nn.Module, options: Mapping[str, Any]) -> Contender:
-    """Our own network, folded for inference."""
-    return Contender(model=ours, prepare=fold)
-
-
-PEERS: dict[str, Builder] = {
+PEERS: dict[str, Callable[[str, nn.Module, Mapping[str, Any]], Contender]] = {
     "timm-nchw": timm_nchw,
-    "timm-nhwc": timm_nhwc,
+    # The layout that timm's own benchmarks find faster.
+    "timm-nhwc": lambda *about: dataclasses.replace(timm_nchw(*about), channels_last=True),
     "reference": reference,
-    "folded": folded,
+    "folded": lambda name, ours, options: Contender(model=ours, prepare=fold),
 }
+"""What builds them, from the model's name, our network and its options."""
 
 
 def peers_of(name: str, wanted: tuple[str, ...], train: bool = False) -> list[str]:
@@ -100,7 +79,7 @@ def peers_of(name: str, wanted: tuple[str, ...], train: bool = False) -> list[st
     ]
 
 
-def model_options(name: str, img_size: Size | None) -> tuple[dict[str, Any], tuple[int, int, int]]:
+def model_options(name: str, img_size: int | Size | None) -> tuple[dict[str, Any], tuple[int, int, int]]:
     """Options for `create_model`, and the shape of an image.
 
     Raises:
@@ -114,6 +93,19 @@ def model_options(name: str, img_size: Size | None) -> tuple[dict[str, Any], tup
     mlpzoo.create_model(name, device="meta", **options)
     height, width = to_2tuple(img_size)
     return options, (channels, height, width)
+
+
+def check(options: Options, base: Base | None) -> None:
+    """Make sure that every model can be built at the sizes asked for, here and in the other commit.
+
+    Raises:
+        ValueError: when one cannot.
+    """
+    for name in options.models:
+        for size in options.value("img_sizes") or [options.value("img_size")]:
+            built_with, _ = model_options(name, size or None)
+            if base:
+                base.ask("check", name, built_with)
 
 
 def build(name: str, options: Mapping[str, Any], peers: tuple[str, ...], train: bool = False) -> dict[str, Contender]:

@@ -4,9 +4,10 @@ import argparse
 import dataclasses
 import difflib
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import torch
 
@@ -19,15 +20,13 @@ if TYPE_CHECKING:
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 MODES = ("forward", "training")
 """A forward pass in inference mode; a forward and a backward pass."""
-DEVICES = ("cpu", "cuda")
 RESULTS = environment.ROOT / "benchmarks" / "results"
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line."""
+    """A parser that says what is wrong in one line and leaves with 2."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the message and leave with 2."""
         self.exit(2, f"{self.prog}: {message}\n")
 
 
@@ -39,11 +38,10 @@ class Option:
         name: the attribute of `Options`; on the command line `--` and hyphens.
         help: what it is.
         default: its value if not given, or a mapping from device to it.
-        parse: from a word of the command line to a value; raises `argparse.ArgumentTypeError`. None for a switch.
+        parse: from a word of the command line to a value whose `str` is the word; None for a switch.
         many: whether it takes several words; its value is then a tuple.
         gather: what is made of several values; raises ValueError.
         required: whether it must be given.
-        text: from a value to a word of the command line.
     """
 
     name: str
@@ -53,7 +51,6 @@ class Option:
     many: bool = False
     gather: Callable[[Iterable[Any]], tuple[Any, ...]] = lambda values: tuple(dict.fromkeys(values))
     required: bool = False
-    text: Callable[[Any], str] = str
 
     @property
     def flag(self) -> str:
@@ -69,28 +66,29 @@ class Option:
         if self.parse is None:
             group.add_argument(self.flag, action="store_true", help=self.help)
             return
-        defaults = self.default if isinstance(self.default, Mapping) else {"": self.default}
-        parts = [f"{self._words(value)} {device and f'on {device}'}".strip() for device, value in defaults.items()]
-        shown = f" (default: {', '.join(parts)})" if self.default is not None else " (required)" * self.required
-        many = {"nargs": "+"} if self.many else {}
-        group.add_argument(self.flag, type=self.parse, metavar="X", help=(self.help + shown), **many)
+        shown = " (required)" if self.required else ""
+        if self.default is not None:
+            by_device = self.default if isinstance(self.default, Mapping) else {"": self.default}
+            parts = [f"{shlex.join(self._texts(value))} on {device}" for device, value in by_device.items()]
+            shown = f" (default: {'; '.join(parts).removesuffix(' on ')})"
+        many = {"nargs": "+", "metavar": self.name.rstrip("s").upper()} if self.many else {"metavar": "X"}
+        group.add_argument(self.flag, type=self.parse, help=self.help + shown, **many)
 
     def words(self, value: Any) -> list[str]:
         """The words of the command line that give a value."""
         if value is None or value is False:
             return []
-        return [self.flag] if self.parse is None else [self.flag, *self._words(value, quote=False)]
+        return [self.flag, *([] if self.parse is None else self._texts(value))]
 
-    def _words(self, value: Any, quote: bool = True) -> Any:
-        texts = [self.text(item) for item in value] if self.many else [self.text(value)]
-        return shlex.join(texts) if quote else texts
+    def _texts(self, value: Any) -> list[str]:
+        return [str(item) for item in value] if self.many else [str(value)]
 
 
 class Options(argparse.Namespace):
     """Settings of a run, every default filled in: an attribute for each option of its suite.
 
     Those of every suite: `suite` (its name), `device`, `threads`, `out` (a file or None), `plot` (a folder or None),
-    `trial` (whether rows are kept only in a named file), `dry_run`.
+    `stored` (files to draw instead of a run, or None), `trial` (keep rows only in a named file), `dry_run`.
     """
 
     def command(self, suite: "Suite") -> str:
@@ -100,21 +98,38 @@ class Options(argparse.Namespace):
             words += option.words(getattr(self, option.name))
         return shlex.join(words)
 
-    def value(self, name: str, default: Any = None) -> Any:
-        """An option that not every suite takes."""
-        return getattr(self, name, default)
+    def value(self, name: str) -> Any:
+        """An option that not every suite takes; None if this one does not."""
+        return getattr(self, name, None)
 
 
-def positive(text: str) -> int:
-    """A whole number of 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 1 or more")
-    return int(text)
+class Size(NamedTuple):
+    """Of an image, in pixels; written `224`, or `800x1344` for height and width."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return str(self.height) if self.height == self.width else f"{self.height}x{self.width}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Size":
+        """The size that is written so."""
+        sides = text.replace("×", "x").split("x")
+        if len(sides) > 2 or not all(side.isdecimal() and int(side) for side in sides):
+            raise argparse.ArgumentTypeError(f"'{text}' is no size: write 224, or 800x1344 for height and width")
+        return cls(int(sides[0]), int(sides[-1]))
 
 
-def natural(text: str) -> int:
-    """A whole number of 0 or more."""
-    return 0 if text == "0" else positive(text)
+def at_least(least: int, why: str = "") -> Callable[[str], int]:
+    """A parser of whole numbers."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of {least} or more{why}")
+        return int(text)
+
+    return parse
 
 
 def one_of(what: str, names: Iterable[str]) -> Callable[[str], str]:
@@ -134,20 +149,6 @@ def unknown(what: str, given: str, names: Iterable[str]) -> str:
     return f"unknown {what} '{given}'; {'the nearest' if near else 'there are'}: {', '.join(near or names)}"
 
 
-def size_text(size: tuple[int, int]) -> str:
-    """`224`, or `800x1344` for height and width."""
-    height, width = size
-    return str(height) if height == width else f"{height}x{width}"
-
-
-def image_size(text: str) -> tuple[int, int]:
-    """Height and width from `224` or `800x1344`."""
-    sides = text.replace("×", "x").split("x")
-    if len(sides) > 2 or not all(side.isdecimal() and int(side) for side in sides):
-        raise argparse.ArgumentTypeError(f"'{text}' is no size: write 224, or 800x1344 for height and width")
-    return int(sides[0]), int(sides[-1])
-
-
 def _matching(patterns: Iterable[str]) -> tuple[str, ...]:
     names: list[str] = []
     for pattern in patterns:
@@ -158,46 +159,37 @@ def _matching(patterns: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _pairs(text: str) -> int:
-    if positive(text) < 2:
-        raise argparse.ArgumentTypeError("must be 2 or more: quartiles need two values")
-    return int(text)
+def several(name: str, what: str, names: Iterable[str], **changes: Any) -> Option:
+    """An option of several of some names, all of them by default."""
+    names = tuple(names)
+    settings = {"help": f"{what}, of {', '.join(names)}", "default": names, "parse": one_of(name.rstrip("s"), names)}
+    return Option(name=name, many=True, **{**settings, **changes})
 
 
+positive = at_least(1)
 THREADS = Option(name="threads", help="CPU threads of PyTorch (default: its own choice)", parse=positive)
-MODELS = Option(
-    name="models", help="names of the zoo's models, or wildcards", many=True, required=True, gather=_matching
-)
-DEVICE = Option(name="device", help="cpu or cuda", default="cpu", parse=one_of("device", DEVICES))
-CPU_ONLY = dataclasses.replace(DEVICE, help="cpu alone", parse=one_of("device of this suite", DEVICES[:1]))
+MODELS = Option(name="models", help="of the zoo, or wildcards", many=True, required=True, gather=_matching)
+DEVICE = Option(name="device", help="cpu or cuda", default="cpu", parse=one_of("device", ("cpu", "cuda")))
+CPU_ONLY = dataclasses.replace(DEVICE, help="cpu alone", parse=one_of("device of this suite", ("cpu",)))
 BATCH = Option(name="batch", help="images in a batch", many=True, parse=positive)
-DTYPE = Option(
-    name="dtype",
-    help=f"of weights and images, of {', '.join(DTYPES)}",
-    default={"cpu": ("fp32",), "cuda": ("fp32", "bf16")},
-    many=True,
-    parse=one_of("dtype", DTYPES),
-)
+DTYPE = several("dtype", "of weights and images", DTYPES, default={"cpu": ("fp32",), "cuda": ("fp32", "bf16")})
 COMPILE = Option(name="compile", help="time every contender compiled too", parse=None)
 PAIRS = Option(
-    name="pairs", help="rounds on the record; fewer are a trial", default={"cpu": 15, "cuda": 30}, parse=_pairs
+    name="pairs",
+    help="rounds on the record; fewer are a trial",
+    default={"cpu": 15, "cuda": 30},
+    parse=at_least(2, ": quartiles need two values"),
 )
 BASE = Option(name="base", help="time the same of another commit too: a hash, a branch or a tag")
 IMG_SIZE = Option(name="img_size", help="side of the images in pixels (default: each model's own)", parse=positive)
-SIZES = Option(name="sizes", help="sides in pixels, or HEIGHTxWIDTH", many=True, parse=image_size, text=size_text)
-STEPS = Option(
-    name="modes",
-    help=f"what a step is, of {', '.join(MODES)}",
-    default=MODES,
-    many=True,
-    parse=one_of("mode", MODES),
-)
+SIZES = Option(name="sizes", help="sides of images in pixels, or HEIGHTxWIDTH", many=True, parse=Size.parse)
+STEPS = several("modes", "what a step is", MODES)
 REPEATS = Option(name="repeats", help="processes of each case; the median counts", default=1, parse=positive)
 
 
 def build_parser(suites: Mapping[str, "Suite"], suite: "Suite") -> Parser:
     """The parser of one suite's options; its help lists all suites."""
-    listed = "\n".join(f"  {name:12} {other.summary}" for name, other in suites.items())
+    listed = "\n".join(f"  {name:12} {other.summary}" for name, other in sorted(suites.items()))
     parser = Parser(
         "python -m benchmarks",
         usage="python -m benchmarks [--suite NAME] [options of the suite]",
@@ -232,9 +224,9 @@ def parse(arguments: Sequence[str] | None, suites: Mapping[str, "Suite"]) -> tup
     suite = suites[first.parse_known_args(arguments)[0].suite]
     parser = build_parser(suites, suite)
     options, rest = parser.parse_known_args(arguments, Options())
-    if rest:
-        parser.error(_foreign(rest[0], suites, suite))
     try:
+        if rest:
+            raise ValueError(_foreign(rest[0], suites, suite))
         if options.stored is None:
             resolve(options, suite)
         elif options.plot is None:
@@ -248,8 +240,10 @@ def resolve(options: Options, suite: "Suite") -> None:
     """Fill in the defaults.
 
     Raises:
-        ValueError: for models that are not there, a device or a commit that is not there, or what is missing.
+        ValueError: for models, a device or a commit that are not there, what is missing, or another system.
     """
+    if suite.linux and sys.platform != "linux":
+        raise ValueError(f"the suite {suite.name} reads the memory of processes from /proc, on Linux only")
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("PyTorch sees no CUDA device here: leave out --device cuda")
     for option in suite.options:
@@ -257,7 +251,7 @@ def resolve(options: Options, suite: "Suite") -> None:
         if value is None and option.required:
             raise ValueError(f"the following arguments are required: {option.flag}")
         if value is None:
-            value = option.default_on(options.device)
+            value = option.default_on(options.device or "cpu")
         elif option.many:
             value = option.gather(value)
         setattr(options, option.name, value)
@@ -277,7 +271,7 @@ def output_file(options: Options) -> Path | None:
 
 def _foreign(word: str, suites: Mapping[str, "Suite"], suite: "Suite") -> str:
     flag = word.partition("=")[0]
-    able = [name for name, other in suites.items() if flag in [option.flag for option in other.options]]
+    able = sorted(name for name, other in suites.items() if flag in [option.flag for option in other.options])
     if able:
         return f"{flag} goes with the suites {', '.join(able)}, not with {suite.name}"
     if not flag.startswith("-"):

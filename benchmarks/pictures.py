@@ -1,155 +1,218 @@
-"""Pictures of measurements: `python -m benchmarks.plots --help`."""
+"""Pictures of measurements: `python -m benchmarks --plot FOLDER`, of a run or, with `--from CSV`, of stored rows."""
 
-import argparse
-import csv
-import itertools
 import re
 import statistics
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 try:
-    from benchmarks import figures
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 except ImportError as error:
     raise ImportError(f"pictures need matplotlib ({error}): pip install 'mlpzoo[demo]'") from None
-from benchmarks.report import Row
 
-SETTING = ("device", "threads", "dtype", "batch", "compiled", "mode")
+import mlpzoo
+from benchmarks.measure import Row
+from benchmarks.options import Size
+from benchmarks.report import OURS
+
+SETTING = ("device", "capability", "threads", "dtype", "batch", "compiled", "mode")
 """What all rows of a picture share."""
 WHAT = ("suite", "model", "op", "call", "contender", "img_size", *SETTING)
 """What tells rows apart: of those that agree in it, the last counts."""
 NUMBERS = ("images_per_s", "ms_median", "ratio_median", "ratio_q1", "ratio_q3", "tflops", "gemm_share", "peak_mem_mb")
-DRAWN = {
-    "infer": {"accuracy": figures.draw_accuracy, "gemm-share": figures.draw_gemm_share},
-    "train": {"gemm-share": figures.draw_gemm_share},
-    "size": {"size": figures.draw_sizes},
-    "ops": {"ops": figures.draw_ops},
-}
+MARKERS = {OURS: "o", "folded": "s", "reference": "^", "timm-nchw": "v", "timm-nhwc": "D"}
+"""Of the contenders in every picture; those of others follow."""
+Group = Sequence[Mapping[str, Any]]
 
 
 def draw(rows: Iterable[Row], folder: Path) -> list[Path]:
-    """Draw what the rows give: speed against accuracy, time and memory against size, shares of GEMM, ops.
+    """Draw what rows of the suites `infer`, `train`, `size` and `ops` give; returns the files.
 
-    There is one picture of a kind for every device, dtype, batch and mode, and of ops for every model.
-
-    Args:
-        rows: of any suites, as they are in CSV files.
-        folder: where the PNG files go; it is made if need be.
-
-    Returns:
-        The files.
+    There is one picture of a kind for every device, dtype, batch and mode, and of ops for every model. Speeds of a CPU
+    are drawn as they would be if the GEMM probe had been equally fast in every round.
     """
-    latest = {tuple(str(row.get(key, "")) for key in WHAT): row for row in rows if row.get("ms_median")}
-    measured = [_read(row) for row in latest.values()]
-    folder.mkdir(parents=True, exist_ok=True)
+    latest = {tuple(str(row.get(key) or "") for key in WHAT): row for row in rows if row.get("ms_median")}
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in latest.values():
+        read: dict[str, Any] = {key: str(row.get(key, "")) for key in (*WHAT, "date", "torch", "commit", "command")}
+        read |= {key: float(row[key]) if row.get(key) not in (None, "") else None for key in NUMBERS}
+        one_model = read["model"] if read["suite"] == "ops" else ""
+        groups.setdefault((read["suite"], one_model, *(read[key] for key in SETTING)), []).append(read)
     files = []
-    for group in _grouped(measured, ("suite", *SETTING)):
+    for group in groups.values():
         _steady(group)
-        suite = group[0]["suite"]
-        for kind, picture in DRAWN[suite].items():
-            for part in _grouped(group, ("model",)) if suite == "ops" else [group]:
-                figure = picture(part, _about(part))
-                if figure:
-                    files.append(folder / _file_name(kind, part[0]))
-                    # No version of matplotlib in the file: the same rows give the same bytes.
-                    figure.savefig(files[-1], format="png", metadata={"Software": None})
+        for kind, picture in PICTURES.get(group[0]["suite"], {}).items():
+            figure = Figure(layout="constrained", dpi=100)
+            FigureCanvasAgg(figure)
+            if picture(figure, group):
+                figure.suptitle(_about(group), fontsize=9, color="0.35")
+                files.append(folder / _file_name(kind, group[0]))
+                # No version of matplotlib in the file: the same rows give the same bytes.
+                figure.savefig(files[-1], format="png", metadata={"Software": None})
     return files
 
 
-def read_csv(path: Path) -> list[Row]:
-    """Rows of a file that the benchmarks wrote.
-
-    Raises:
-        ValueError: when it is not one.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"cannot read {path}: {error}") from None
-    if not rows or any(row.get("suite") not in DRAWN for row in rows):
-        raise ValueError(f"{path} holds no rows of python -m benchmarks")
-    return rows
-
-
-def _read(row: Row) -> dict[str, Any]:
-    """A row with numbers for numbers, None for those that are not known."""
-    read: dict[str, Any] = {key: str(row.get(key, "")) for key in (*WHAT, "date", "torch", "commit", "command")}
-    for key in NUMBERS:
-        value = row.get(key)
-        read[key] = None if value in (None, "") else float(str(value))
-    return read
+def draw_accuracy(figure: Figure, rows: Group) -> bool:
+    """Images a second against published accuracy; a line joins the contenders of a model."""
+    top1 = {name: mlpzoo.model_info(name).top1 for name in _names(rows, "model")}
+    rows = [row for row in rows if top1[row["model"]] is not None]
+    figure.set_size_inches(9.5, 6.4)
+    axes = figure.subplots()
+    for place, name in enumerate(_names(rows, "model")):
+        speeds = {row["contender"]: row["images_per_s"] for row in rows if row["model"] == name}
+        axes.plot(sorted(speeds.values()), [top1[name]] * len(speeds), color=f"C{place}", linewidth=1, alpha=0.5)
+        for contender, speed in speeds.items():
+            size = 90 if contender == OURS else 35
+            axes.scatter(speed, top1[name], size, f"C{place}", _marker(contender, rows), zorder=2, edgecolors="white")
+        spot = (max(speeds.values()), top1[name])
+        axes.annotate(name, spot, (8, 0), textcoords="offset points", va="center", color=f"C{place}")
+    _log(axes, "x")
+    axes.margins(x=0.15, y=0.12)
+    axes.set(xlabel="images a second" + _at_rate(rows), ylabel="published ImageNet top-1 accuracy, %")
+    _legend(axes, rows)
+    return bool(rows)
 
 
-def _grouped(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[list[dict[str, Any]]]:
-    """Rows that agree in the keys, in the order of the first of them."""
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
-    return list(groups.values())
+def draw_gemm_share(figure: Figure, rows: Group) -> bool:
+    """How near every contender comes to the rate of a large matrix product."""
+    names, contenders = _names(rows, "model"), sorted(_names(rows, "contender"), key=_rank)
+    figure.set_size_inches(8.5, 1.4 + 0.17 * len(names) * (len(contenders) + 1))
+    axes = figure.subplots()
+    for place, contender in enumerate(contenders):
+        shares = {row["model"]: row["gemm_share"] for row in rows if row["contender"] == contender}
+        lines = [names.index(name) + (place + 0.5) / (len(contenders) + 1) - 0.5 for name in shares]
+        bars = axes.barh(lines, shares.values(), 0.9 / (len(contenders) + 1), color=f"C{place}", label=contender)
+        axes.bar_label(bars, fmt=" {:.2f}", fontsize=7)
+    axes.axvline(1, color="0.5", linewidth=1)
+    axes.set_yticks([place - 0.5 / (len(contenders) + 1) for place in range(len(names))], names)
+    axes.invert_yaxis()
+    step = "training step" if rows[0]["suite"] == "train" else "forward pass"
+    axes.set_xlabel(f"{step}: FLOP/s over those of a large matrix product in the same round")
+    figure.legend(loc="outside lower center", ncols=len(contenders), frameon=False, fontsize=8)
+    return True
+
+
+def draw_sizes(figure: Figure, rows: Group) -> bool:
+    """Time of an image and memory of a batch against the size of the images."""
+    figure.set_size_inches(11.0, 5.2)
+    sizes = {row["img_size"]: (lambda s: (s.height * s.width) ** 0.5)(Size.parse(row["img_size"])) for row in rows}
+    panels: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
+        "milliseconds an image" + _at_rate(rows): lambda row: 1e3 / row["images_per_s"],
+        "peak memory, MB": lambda row: row["peak_mem_mb"],
+    }
+    for axes, (label, value) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+        for place, name in enumerate(_names(rows, "model")):
+            for contender in _names(rows, "contender"):
+                some = [row for row in rows if (row["model"], row["contender"]) == (name, contender) and value(row)]
+                points = sorted((sizes[row["img_size"]], value(row)) for row in some)
+                style = {"color": f"C{place}", "marker": _marker(contender, rows)}
+                style |= {"linestyle": "-" if contender == OURS else "--"}
+                axes.plot(*zip(*points, strict=True), label=name if contender == OURS else None, **style) if some else 0
+        _log(axes, "x"), _log(axes, "y")
+        axes.set_xticks(list(sizes.values()), [text.replace("x", "×") for text in sizes])
+        axes.set(xlabel="image, pixels", ylabel=label)
+    axes.legend(frameon=False, fontsize=8)
+    _legend(figure.axes[0], rows)
+    return True
+
+
+def draw_ops(figure: Figure, rows: Group) -> bool:
+    """How long the reference twin and other implementations of every call take, over ours."""
+    rows = [row for row in rows if row["ratio_median"] is not None]
+    calls = list(dict.fromkeys(f"{row['op']}  {row['call']}" for row in rows))
+    figure.set_size_inches(11.0, 1.6 + 0.3 * len(calls))
+    axes = figure.subplots()
+    for place, contender in enumerate(_names(rows, "contender")):
+        some = [row for row in rows if row["contender"] == contender]
+        lines = [calls.index(f"{row['op']}  {row['call']}") for row in some]
+        spread = [[abs(row["ratio_median"] - row[key]) for row in some] for key in ("ratio_q1", "ratio_q3")]
+        middle = [row["ratio_median"] for row in some]
+        axes.errorbar(middle, lines, xerr=spread, fmt=_marker(contender, rows), color=f"C{place}", label=contender)
+    axes.axvline(1, color="0.5", linewidth=1)
+    _log(axes, "x")
+    axes.set_yticks(range(len(calls)), calls, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("time over ours in the same round; right of 1, ours is faster")
+    figure.legend(loc="outside lower center", ncols=8, frameon=False, fontsize=8)
+    return bool(rows)
+
+
+PICTURES: dict[str, dict[str, Callable[[Figure, Group], bool]]] = {
+    "infer": {"accuracy": draw_accuracy, "gemm-share": draw_gemm_share},
+    "train": {"gemm-share": draw_gemm_share},
+    "size": {"size": draw_sizes},
+    "ops": {"ops": draw_ops},
+}
+"""Kinds of pictures of each suite. What draws one returns whether there was something to draw."""
+
+
+def _names(rows: Group, key: str) -> list[str]:
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
+def _rank(contender: str) -> int:
+    return list(MARKERS).index(contender) if contender in MARKERS else len(MARKERS)
+
+
+def _marker(contender: str, rows: Group) -> str:
+    others = [name for name in _names(rows, "contender") if name not in MARKERS]
+    return MARKERS[contender] if contender in MARKERS else "XPp*<>"[others.index(contender) % 6]
+
+
+def _legend(axes: Axes, rows: Group) -> None:
+    """A legend of contenders by their marker."""
+    contenders = sorted(_names(rows, "contender"), key=_rank)
+    handles = [axes.scatter([], [], 35, "0.4", _marker(contender, rows), label=contender) for contender in contenders]
+    axes.add_artist(axes.legend(handles=handles, frameon=False, fontsize=8))
+
+
+def _log(axes: Axes, name: str) -> None:
+    """A logarithmic axis with round numbers, written out."""
+    axes.set(**{f"{name}scale": "log"})
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())
+    axes.grid(color="0.9")
 
 
 def _steady(group: Sequence[dict[str, Any]]) -> None:
     """Turn absolute speeds of a CPU into what they would be, had the GEMM probe been equally fast all the time."""
-    if not _on_cpu(group[0]):
-        return
     rates = [row["tflops"] / row["gemm_share"] for row in group if row["gemm_share"]]
-    common = statistics.median(rates) if rates else 1.0
+    if not rates or _on_cuda(group[0]):
+        return
     for row in group:
-        faster = common / (row["tflops"] / row["gemm_share"]) if row["gemm_share"] else 1.0
-        row["ms_median"] /= faster
-        row["images_per_s"] = row["images_per_s"] and row["images_per_s"] * faster
-        row["gemm_rate"] = common
+        row["gemm_rate"] = statistics.median(rates)
+        if row["gemm_share"] and row["images_per_s"]:
+            row["images_per_s"] *= row["gemm_rate"] / (row["tflops"] / row["gemm_share"])
 
 
-def _about(rows: Sequence[dict[str, Any]]) -> str:
+def _at_rate(rows: Group) -> str:
+    rate = rows[0].get("gemm_rate") if rows else None
+    return f" where a large matrix product reaches {rate:.2g} TFLOP/s" if rate else ""
+
+
+def _about(rows: Group) -> str:
     """One line that says where and when."""
     row = rows[0]
-    threads = f"{row['threads']} thread{'s' if row['threads'] != '1' else ''}"
-    words = [
-        row["device"],
-        *([threads] if _on_cpu(row) else []),
-        row["dtype"],
-        f"batch {row['batch']}",
-    ]
-    words += ["compiled" if row["compiled"] == "1" else "eager", f"torch {row['torch'].partition('+')[0]}"]
-    days = sorted({row["date"][:10] for row in rows})
-    commits = sorted({row["commit"] for row in rows})
-    words.append(days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}")
-    words.append(f"commit {commits[0]}" if len(commits) == 1 else f"{len(commits)} commits")
-    return ", ".join(words)
+    days, commits = sorted({row["date"][:10] for row in rows}), sorted({row["commit"] for row in rows})
+    words = [row["device"], row["capability"], "" if _on_cuda(row) else f"threads {row['threads']}", row["dtype"]]
+    words += [f"batch {row['batch']}", row["mode"], "compiled" if row["compiled"] == "1" else "eager"]
+    words += [f"torch {row['torch'].partition('+')[0]}", " to ".join(dict.fromkeys((days[0], days[-1])))]
+    words += [f"commit {commits[0]}" if len(commits) == 1 else f"{len(commits)} commits"]
+    return ", ".join(word for word in words if word)
 
 
-def _file_name(kind: str, row: dict[str, Any]) -> str:
-    words = [kind, *([row["model"]] if kind == "ops" else []), row["device"], row["dtype"]]
-    words += [f"{row['threads']}-threads"] if _on_cpu(row) else []
+def _file_name(kind: str, row: Mapping[str, Any]) -> str:
+    words = [kind, *([row["model"]] if kind == "ops" else []), *(row[key] for key in ("device", "capability", "dtype"))]
+    words += [] if _on_cuda(row) else [f"{row['threads']}-threads"]
     words += [f"batch-{row['batch']}", row["mode"] or row["suite"], *(["compiled"] if row["compiled"] == "1" else [])]
     return re.sub("[^a-z0-9_]+", "-", "-".join(words).lower()) + ".png"
 
 
-def _on_cpu(row: dict[str, Any]) -> bool:
-    return "--device cuda" not in row["command"]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw what the command line names."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.plots",
-        description="Pictures of measurements: images/s against accuracy, time and memory against image size, shares "
-        "of GEMM, ops. Of rows about the same thing the last counts.",
-    )
-    parser.add_argument("files", nargs="+", type=Path, metavar="CSV", help="files that python -m benchmarks wrote")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the PNG files go")
-    given = parser.parse_args(arguments)
-    try:
-        files = draw(itertools.chain.from_iterable(map(read_csv, given.files)), given.out)
-    except (ValueError, OSError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
-    print("\n".join(str(file) for file in files) or "no row holds a measurement")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _on_cuda(row: Mapping[str, Any]) -> bool:
+    return "--device cuda" in row["command"]

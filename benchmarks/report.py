@@ -2,7 +2,7 @@
 
 import csv
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import environment
@@ -16,16 +16,20 @@ WHAT = ("contender", "compiled", "dtype", "batch", "img_size")
 TIMES = ("ms_median", "ms_q1", "ms_q3", "ratio_median", "ratio_q1", "ratio_q3")
 RATES = ("tflops", "gemm_share")
 END = ("pairs", "note")
-PAIRED = ("ratio_median", "quartiles", "gemm_share")
-"""What is shown of paired times."""
+
+ABOUT = ("model", "op", "call", "calls", "form", "part", "img_size", "tile", "overlap", "mode", "dtype", "compiled")
+ABOUT = (*ABOUT, "batch", "contender")
+"""Columns that say what a row is about, as the table shows them."""
+FOUND = ("ratio_median", "quartiles", "gemm_share", "copy_share", "moved / needed", "passes", "file_mb")
+FOUND = (*FOUND, "added_over_file", "peak_mem_mb", "added_mb", "added_ratio")
+"""Columns with what was measured. Absolute speeds of a CPU are left out: they say more about what else runs there."""
+FOUND_ON_CUDA = ("images_per_s", "ms_median", "tflops", "gb_per_s")
+LABELS = {"img_size": "pixels", "calls": "times", "mode": "step", "ratio_median": "time / ours"}
+"""Headings of columns that are not called by their name."""
 
 
 def check_appendable(path: Path, columns: Sequence[str]) -> None:
-    """Make sure that rows can be appended to a file.
-
-    Raises:
-        ValueError: when it is there and holds something else.
-    """
+    """Raise ValueError where rows cannot be appended to a file, because it is there and holds something else."""
     if path.is_dir():
         raise ValueError(f"{path} is a folder: give --out a file")
     if path.exists() and path.stat().st_size:
@@ -68,72 +72,31 @@ def digits(value: object, most: int) -> str:
     return f"{value:.{most}g}" if isinstance(value, float) else str(value)
 
 
-LABELS = {
-    "img_size": "pixels",
-    "calls": "times",
-    "mode": "step",
-    "ratio_median": "time / ours",
-    "gemm_share": "GEMM share",
-    "copy_share": "copy share",
-    "images_per_s": "images/s",
-    "ms_median": "ms",
-    "tflops": "TFLOP/s",
-    "gb_per_s": "GB/s",
-    "peak_mem_mb": "peak MB",
-    "file_mb": "file MB",
-    "added_mb": "added MB",
-    "added_over_file": "added / file",
-    "added_ratio": "memory / ours",
-}
-"""Headings of columns that are not called by their name."""
-
-
-def _compiler(row: Row) -> str:
-    return {"0": "eager", "1": "compiled"}.get(str(row.get("compiled")), "")
-
-
-def _ratio(row: Row) -> str:
-    return "1 (by definition)" if row["contender"] == OURS else digits(row.get("ratio_median"), 3)
-
-
-def _spread(row: Row) -> str:
-    return f"{row['ratio_q1']:.3f}–{row['ratio_q3']:.3f}" if "ratio_q1" in row else ""
-
-
-def _passes(row: Row) -> str:
-    moved = row.get("mb_moved")
-    return "" if moved is None else f"{moved / row['mb_needed']:.2f}"
-
-
-CELLS: dict[str, Callable[[Row], str]] = {
-    "compiled": _compiler,
-    "ratio_median": _ratio,
-    "quartiles": _spread,
-    "moved / needed": _passes,
-}
-"""Columns that are shown in a form of their own; all others are a text, or a number to four digits."""
-
-
-def print_table(rows: Sequence[Row], about: Sequence[str], found: Sequence[str]) -> None:
-    """Show rows.
-
-    Args:
-        rows: to show.
-        about: columns that say what a row is about.
-        found: columns with what was measured; the start of a note takes their place.
-    """
+def print_table(rows: Sequence[Row], device: str) -> None:
+    """Show the columns of rows that say something; the start of a note takes the place of what was not measured."""
+    cells = [{key: _cell(row, key) for key in (*ABOUT, *FOUND, *FOUND_ON_CUDA)} for row in rows]
+    about = [key for key in ABOUT if any(cell[key] for cell in cells)]
+    found = [key for key in FOUND if any(cell[key] for cell in cells)]
+    found += [key for key in FOUND_ON_CUDA if device == "cuda" and any(cell[key] for cell in cells)]
+    found = found or ["note"]
     lines = [[LABELS.get(key, key) for key in (*about, *found)]]
-    for row in rows:
-        cells = [_cell(row, key) for key in about]
+    for row, cell in zip(rows, cells, strict=True):
+        measured = [cell[key] for key in found]
         if "note" in row:
-            short = textwrap.shorten(str(row["note"]), 60, placeholder=" …")
-            lines.append([*cells, short, *[""] * (len(found) - 1)])
-        else:
-            lines.append([*cells, *(_cell(row, key) for key in found)])
+            measured = [textwrap.shorten(str(row["note"]), 60, placeholder=" …"), *[""] * (len(found) - 1)]
+        lines.append([*(cell[key] for key in about), *measured])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _cell(row: Row, key: str) -> str:
-    return CELLS[key](row) if key in CELLS else digits(row.get(key), 4)
+    if key == "compiled":
+        return {"0": "eager", "1": "compiled"}.get(str(row.get("compiled")), "")
+    if key == "quartiles":
+        return f"{row['ratio_q1']:.3f}–{row['ratio_q3']:.3f}" if "ratio_q1" in row else ""
+    if key == "moved / needed":
+        return f"{row['mb_moved'] / row['mb_needed']:.2f}" if row.get("mb_moved") else ""
+    if key == "ratio_median" and "ms_median" in row and key not in row:
+        return "1 (by definition)"
+    return digits(row.get(key), 3 if key.endswith(("_median", "_share", "_ratio")) else 4)

@@ -25,10 +25,8 @@ class Suite:
             configuration after the other, each row with the columns that are its own. A `RedError` ends the model.
         options: what it takes besides what every suite takes, with its defaults.
         columns: of its CSV files, after those of every suite (`report.RUN`).
-        about: columns that say in the table what a row is about.
-        found: columns of the table with what was measured.
         check: looks at the options before anything is measured; raises ValueError.
-        found_on_cuda: more of them where absolute speeds say something: on a CPU they say more about what else runs.
+        linux: whether it needs Linux, which tells the memory of a process.
     """
 
     name: str
@@ -36,19 +34,13 @@ class Suite:
     run: Run
     options: tuple[Option, ...]
     columns: tuple[str, ...]
-    about: tuple[str, ...]
-    found: tuple[str, ...]
     check: Check = lambda options, base: None
-    found_on_cuda: tuple[str, ...] = ()
+    linux: bool = False
 
     @property
     def all_columns(self) -> tuple[str, ...]:
         """Columns of its CSV files."""
         return (*report.RUN, *self.columns)
-
-    def shown(self, device: str) -> tuple[str, ...]:
-        """Columns of the table with what was measured on a device."""
-        return (*self.found, *(self.found_on_cuda if device == "cuda" else ()))
 
 
 SUITES: dict[str, Suite] = {}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from benchmarks.measure import Runner
 from benchmarks.memory import added_mb
 
 OUTPUT = "output"
@@ -35,8 +36,8 @@ class Contender:
         return Trial(self, device=device, dtype=dtype, train=train, compiled=compiled)
 
 
-class Trial:
-    """One contender in one configuration; a `benchmarks.measure.Runner`.
+class Trial(Runner):
+    """One contender in one configuration.
 
     A step is a forward pass in inference mode or, in training mode, a forward and a backward pass from a fixed
     gradient of the logits: no loss, no optimizer. Gradients are dropped between steps.
@@ -64,9 +65,6 @@ class Trial:
         anchor = next(self.module.parameters())
         self.images = images.to(anchor.device, anchor.dtype).contiguous(memory_format=self.memory_format)
         self.gradient = gradient.to(anchor.device, anchor.dtype)
-
-    def prepare(self) -> None:
-        """Nothing: a network is too large for what the caches hold to matter."""
 
     def step(self) -> Tensor:
         """The work on the clock; the logits."""

@@ -1,40 +1,25 @@
-"""The suites of whole models: `infer` and `train`, and `size`, which does the same at several image sizes."""
+"""The suites of whole models: `infer`, `train`, `size` (the same at several image sizes) and `memory`."""
 
 import dataclasses
 import gc
+import itertools
+import statistics
 import sys
 from collections.abc import Iterator
 
 import torch
 
-from benchmarks import memory, models, options, report
+from benchmarks import memory, models, report
+from benchmarks import options as opt
 from benchmarks.base import Base
 from benchmarks.gate import Gate, RedError
 from benchmarks.measure import Row, measure
-from benchmarks.options import DTYPES, Option, Options, one_of, size_text
+from benchmarks.options import DTYPES, Options, Size
 from benchmarks.report import OURS
 from benchmarks.suite import Suite, register
 from benchmarks.trial import Trial
 
-PEERS = Option(
-    name="peers",
-    help=f"who is timed beside ours, of {', '.join(models.PEERS)}, where a model has them",
-    default=tuple(models.PEERS),
-    many=True,
-    parse=one_of("peer", models.PEERS),
-)
-
-
-def check(options: Options, base: Base | None) -> None:
-    """Make sure that every model can be built at the size, here and in the other commit.
-
-    Raises:
-        ValueError: when one cannot.
-    """
-    for name in options.models:
-        built_with, _ = models.model_options(name, options.value("img_size"))
-        if base:
-            base.ask("check", name, built_with)
+PEERS = opt.several("peers", "who is timed beside ours, where a model has them", models.PEERS)
 
 
 def run_infer(options: Options, name: str, base: Base | None) -> Iterator[list[Row]]:
@@ -53,7 +38,7 @@ def run_sizes(options: Options, name: str, base: Base | None) -> Iterator[list[R
         try:
             models.model_options(name, size)
         except ValueError as error:
-            yield [{"contender": OURS, "img_size": size_text(size), "note": f"skipped: {error}"}]
+            yield [{"contender": OURS, "img_size": size, "note": f"skipped: {error}"}]
             continue
         for mode in options.modes:
             for rows in run_model(options, name, base, train=mode == "training", size=size):
@@ -61,13 +46,13 @@ def run_sizes(options: Options, name: str, base: Base | None) -> Iterator[list[R
                     row["mode"] = mode
                     countable = options.device == "cpu" and row["contender"] in (OURS, *models.PEERS)
                     if countable and sys.platform == "linux" and "note" not in row and not row["compiled"]:
-                        found = step_memory(name, row["contender"], size, row["batch"], row["dtype"], mode, options)
+                        found = step_memory(options, name, row["contender"], size, row["batch"], row["dtype"], mode)
                         row["peak_mem_mb"] = found["held_mb"] + found["added_mb"]
                 yield rows
 
 
 def run_model(
-    options: Options, name: str, base: Base | None, *, train: bool, size: models.Size | None
+    options: Options, name: str, base: Base | None, *, train: bool, size: int | Size | None
 ) -> Iterator[list[Row]]:
     """Time a model and its peers, one configuration after the other.
 
@@ -101,33 +86,32 @@ def run_model(
         except RedError as red:
             raise RedError(f"{name}: {red}") from None
         how = {"device": options.device, "dtype": DTYPES[dtype], "train": train}
-        for compiled in (False, True) if options.compile else (False,):
-            for batch in options.batch:
-                common = {"compiled": int(compiled), "dtype": dtype, "batch": batch}
-                common |= {"img_size": size_text(image[1:]), "pairs": options.pairs}
-                title = f"{name} {dtype} {'compiled' if compiled else 'eager'} batch {batch}"
-                title += f" size {size_text(image[1:])}" if size else ""
-                print(f"{title}: checking, then {options.pairs} pairs of {', '.join(timed)}", file=sys.stderr)
-                trials: dict[str, Trial] = {}
-                for key in timed:
-                    try:
-                        trial = contenders[key].trial(**how, compiled=compiled)
-                        gate.check(key, trial, limits, batch)
-                        trial.feed(images[:batch], gradient[:batch])
-                        trials[key] = trial
-                    except RedError as red:
-                        raise RedError(f"{title}: {red}") from None
-                    except torch.OutOfMemoryError:
-                        pass
-                    trial = None
-                    _free(options.device)
-                measured = _time(options, trials, DTYPES[dtype], batch, flops * batch) if OURS in trials else {}
-                skipped = {"note": "skipped: out of memory"}
-                yield [{**common, "contender": key, **measured.get(key, skipped)} for key in timed]
-                del trials
-                if compiled:
-                    torch.compiler.reset()
+        for compiled, batch in itertools.product((False, True) if options.compile else (False,), options.batch):
+            common = {"compiled": int(compiled), "dtype": dtype, "batch": batch}
+            common |= {"img_size": Size(*image[1:]), "pairs": options.pairs}
+            title = f"{name} {dtype} {'compiled' if compiled else 'eager'} batch {batch}"
+            title += f" size {common['img_size']}" if size else ""
+            print(f"{title}: checking, then {options.pairs} pairs of {', '.join(timed)}", file=sys.stderr)
+            trials: dict[str, Trial] = {}
+            for key in timed:
+                try:
+                    trial = contenders[key].trial(**how, compiled=compiled)
+                    gate.check(key, trial, limits, batch)
+                    trial.feed(images[:batch], gradient[:batch])
+                    trials[key] = trial
+                except RedError as red:
+                    raise RedError(f"{title}: {red}") from None
+                except torch.OutOfMemoryError:
+                    pass
+                trial = None
                 _free(options.device)
+            measured = _time(options, trials, DTYPES[dtype], batch, flops * batch) if OURS in trials else {}
+            skipped = {"note": "skipped: out of memory"}
+            yield [{**common, "contender": key, **measured.get(key, skipped)} for key in timed]
+            del trials
+            if compiled:
+                torch.compiler.reset()
+            _free(options.device)
 
 
 def _time(options: Options, trials: dict[str, Trial], dtype: torch.dtype, batch: int, flops: int) -> dict[str, Row]:
@@ -142,21 +126,40 @@ def _time(options: Options, trials: dict[str, Trial], dtype: torch.dtype, batch:
     return rows
 
 
-def step_memory(
-    name: str, contender: str, size: models.Size | None, batch: int, dtype: str, mode: str, options: Options
-) -> Row:
+def _free(device: str) -> None:
+    """Give unused GPU memory back, so that each configuration starts alike."""
+    if device == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def run_memory(options: Options, name: str, base: Base | None) -> Iterator[list[Row]]:
+    """Measure what the steps of a model add in memory; yields the rows of ours and of the reference."""
+    for mode, dtype, batch in itertools.product(options.modes, options.dtype, options.batch):
+        found: dict[str, list[float]] = {OURS: [], "reference": []}
+        for _ in range(options.repeats):
+            for contender, values in found.items():
+                step = step_memory(options, name, contender, options.img_size, batch, dtype, mode)
+                values.append(step["added_mb"])
+        common = {"mode": mode, "compiled": 0, "dtype": dtype, "batch": batch, "img_size": options.img_size}
+        common["repeats"] = options.repeats
+        added = {contender: statistics.median(values) for contender, values in found.items()}
+        rows = [{**common, "contender": key, "added_mb": value} for key, value in added.items()]
+        rows[1]["added_ratio"] = added["reference"] / added[OURS]
+        yield rows
+
+
+def step_memory(options: Options, name: str, contender: str, size: int | Size | None, *how: object) -> Row:
     """Memory of a step on a CPU: what it adds (`added_mb`), and what weights and images take (`held_mb`)."""
-    arguments = {"name": name, "contender": contender, "size": size, "batch": batch, "dtype": dtype, "mode": mode}
-    return memory.in_process(memory_case, threads=options.threads, **arguments)
+    return memory.in_process(memory_case, name, contender, size, *how, threads=options.threads)
 
 
 def memory_case(
-    name: str, contender: str, size: models.Size | None, batch: int, dtype: str, mode: str
+    name: str, contender: str, size: int | list[int] | None, batch: int, dtype: str, mode: str
 ) -> memory.Step:
     """A step of a contender to measure; see `memory.in_process`. A first one, on one image, comes before it."""
-    size = tuple(size) if isinstance(size, list) else size
     train = mode == "training"
-    built_with, image = models.model_options(name, size)
+    built_with, image = models.model_options(name, Size(*size) if isinstance(size, list) else size)
     built = models.build(name, built_with, () if contender == OURS else (contender,), train)[contender]
     trial = built.trial(device="cpu", dtype=DTYPES[dtype], train=train)
     images, gradient = torch.randn(batch, *image), torch.randn(batch, built.model.num_classes)
@@ -171,53 +174,50 @@ def memory_case(
     return step
 
 
-def _free(device: str) -> None:
-    """Give unused GPU memory back, so that each configuration starts alike."""
-    if device == "cuda":
-        gc.collect()
-        torch.cuda.empty_cache()
-
-
-_BATCH = dataclasses.replace(options.BATCH, default={"cpu": (1, 8), "cuda": (1, 64, 256, 1024)})
-_HOW = (options.DTYPE, options.COMPILE, options.PAIRS, options.BASE)
+_BATCH = dataclasses.replace(opt.BATCH, default={"cpu": (1, 8), "cuda": (1, 64, 256, 1024)})
+_HOW = (opt.DTYPE, opt.COMPILE, opt.PAIRS, opt.BASE)
 _COLUMNS = (*report.WHAT, "images_per_s", *report.TIMES, *report.RATES, "peak_mem_mb", *report.END)
-_CONFIGURATION = ("dtype", "compiled", "batch", "contender")
 
-for _name, _summary, _run in (
-    ("infer", "forward passes of models", run_infer),
-    ("train", "forward and backward passes of models", run_train),
-):
-    register(
-        Suite(
-            name=_name,
-            summary=_summary,
-            run=_run,
-            check=check,
-            options=(options.MODELS, options.DEVICE, _BATCH, options.IMG_SIZE, PEERS, *_HOW),
-            columns=("model", *_COLUMNS),
-            about=("model", *_CONFIGURATION),
-            found=report.PAIRED,
-            found_on_cuda=("images_per_s", "ms_median", "tflops", "peak_mem_mb"),
-        )
+INFER = register(
+    Suite(
+        name="infer",
+        summary="forward passes of models",
+        run=run_infer,
+        check=models.check,
+        options=(opt.MODELS, opt.DEVICE, _BATCH, opt.IMG_SIZE, PEERS, *_HOW),
+        columns=("model", *_COLUMNS),
     )
-
+)
+register(dataclasses.replace(INFER, name="train", summary="forward and backward passes of models", run=run_train))
 register(
     Suite(
         name="size",
         summary="time and memory of models against image size",
         run=run_sizes,
-        check=check,
+        check=models.check,
         options=(
-            *(options.MODELS, options.DEVICE),
-            dataclasses.replace(options.BATCH, default={"cpu": (1,), "cuda": (16,)}),
-            dataclasses.replace(options.SIZES, default=((224, 224), (320, 320), (448, 448), (640, 640))),
-            dataclasses.replace(options.STEPS, default=("forward",)),
+            *(opt.MODELS, opt.DEVICE),
+            dataclasses.replace(opt.BATCH, default={"cpu": (1,), "cuda": (16,)}),
+            dataclasses.replace(opt.SIZES, default=tuple(Size(side, side) for side in (224, 320, 448, 640))),
+            dataclasses.replace(opt.STEPS, default=("forward",)),
             dataclasses.replace(PEERS, default=("timm-nchw", "reference")),
             *_HOW,
         ),
         columns=("model", "mode", *_COLUMNS),
-        about=("model", "img_size", "mode", *_CONFIGURATION),
-        found=(*report.PAIRED, "peak_mem_mb"),
-        found_on_cuda=("images_per_s", "ms_median", "tflops"),
+    )
+)
+register(
+    Suite(
+        name="memory",
+        summary="peak memory of a model's step on a CPU, ours and the reference",
+        run=run_memory,
+        check=models.check,
+        linux=True,
+        options=(
+            *(opt.MODELS, opt.CPU_ONLY, dataclasses.replace(opt.BATCH, default=(8,)), opt.IMG_SIZE),
+            dataclasses.replace(opt.STEPS, default=("training",)),
+            *(opt.DTYPE, dataclasses.replace(opt.REPEATS, default=3)),
+        ),
+        columns=("model", "mode", *report.WHAT, "added_mb", "added_ratio", "repeats"),
     )
 )

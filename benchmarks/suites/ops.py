@@ -1,27 +1,25 @@
 """The suite `ops`: every op as a model calls it, beside its reference twin and its other implementations."""
 
+import dataclasses
 import itertools
 import math
 import sys
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 
-from benchmarks import models
-from benchmarks.base import Base, BaseError
-from benchmarks.gate import FLOORS, RedError
-from benchmarks.instruments import SECONDS
-from benchmarks.measure import CopyProbe, GemmProbe, paired, quartiles, time_in_turn
-from benchmarks.models import OURS
-from benchmarks.op_calls import IMPLS, Call, implementation, record_calls
-from benchmarks.op_trial import OUTPUT, Arguments, OpTrial
-from benchmarks.options import DTYPES, WARMUPS, Options, size_text
-from benchmarks.report import Row, columns
+from benchmarks import models, report
+from benchmarks import options as opt
+from benchmarks.base import Base
+from benchmarks.gate import RedError, budgets, errors, hold
+from benchmarks.measure import SECONDS, Row, measure
+from benchmarks.op_calls import IMPLS, OPS, Call, implementation, record_calls
+from benchmarks.op_trial import Arguments, OpTrial
+from benchmarks.options import DTYPES, Options, Size
+from benchmarks.report import OURS
+from benchmarks.suite import Suite, register
 from benchmarks.traffic import Traffic
 
-FACTORS = {OUTPUT: 2.0}
-GRADIENT_FACTOR = 3.0
 LEAST_SECONDS = {"cpu": 5e-3, "cuda": 2e-3}
 """What a step of ours takes at least: shorter calls are repeated in it."""
 
@@ -45,112 +43,79 @@ def run_ops(options: Options, name: str, base: Base | None) -> Iterator[list[Row
     """
     red = 0
     _, image = models.model_options(name, options.img_size)
-    for batch, mode in itertools.product(options.batches, options.modes):
-        train = mode == "training"
-        calls = [call for call in record_calls(name, batch, options.img_size, train) if call.op in options.ops]
-        for call in calls:
-            arguments = call.arguments(options.device)
-            for dtype, compiled in itertools.product(options.dtypes, (False, True) if options.compile else (False,)):
-                common = {"model": name, "op": call.op, "call": str(call), "calls": call.times, "batch": batch}
-                common |= {"mode": mode, "compiled": int(compiled), "dtype": dtype}
-                common |= {"img_size": size_text(image[1:]), "pairs": options.pairs}
-                print(f"{name} {call.op} {call} {dtype} {mode}", file=sys.stderr)
-                try:
-                    measured = _measure(options, call, arguments, base, DTYPES[dtype], train, compiled)
-                    red += sum(str(row.get("note")).startswith("RED") for row in measured.values())
-                    yield [{**common, "contender": key, **row} for key, row in measured.items()]
-                except RedError as error:
-                    print(f"RED: {call.op} {call} {dtype} {mode}: {error}", file=sys.stderr)
-                    red += 1
-                except torch.OutOfMemoryError:
-                    yield [{**common, "contender": OURS, "note": "skipped: out of memory"}]
-                if compiled:
-                    torch.compiler.reset()
+    compilations = (False, True) if options.compile else (False,)
+    for batch, mode in itertools.product(options.batch, options.modes):
+        calls = record_calls(name, batch, options.img_size, mode == "training")
+        calls = [call for call in calls if call.op in options.ops]
+        for call, dtype, compiled in itertools.product(calls, options.dtype, compilations):
+            common = {"op": call.op, "call": str(call), "calls": call.times, "batch": batch, "mode": mode}
+            common |= {"compiled": int(compiled), "dtype": dtype, "img_size": Size(*image[1:]), "pairs": options.pairs}
+            title = f"{call.op} {call} {dtype} {mode}"
+            print(f"{name} {title}", file=sys.stderr)
+            how = {"device": options.device, "dtype": DTYPES[dtype], "train": mode == "training", "compiled": compiled}
+            try:
+                measured = _measure(options, call, base, how)
+                red += sum(str(row.get("note")).startswith("RED") for row in measured.values())
+                yield [{**common, "contender": key, **row} for key, row in measured.items()]
+            except RedError as error:
+                print(f"RED: {title}: {error}", file=sys.stderr)
+                red += 1
+            except torch.OutOfMemoryError:
+                yield [{**common, "contender": OURS, "note": "skipped: out of memory"}]
+            if compiled:
+                torch.compiler.reset()
     if red:
         raise RedError(f"{name}: {red} of the calls above")
 
 
-def _measure(
-    options: Options,
-    call: Call,
-    arguments: Arguments,
-    base: Base | None,
-    dtype: torch.dtype,
-    train: bool,
-    compiled: bool,
-) -> dict[str, Row]:
+def _measure(options: Options, call: Call, base: Base | None, how: Row) -> dict[str, Row]:
     """Check and time the implementations of a call; a row of each, by contender."""
-    gate = OpGate(call.op, arguments, options.device, dtype, train)
-    impls = {OURS: "auto", "reference": "reference", **{impl: impl for impl in _others(call.op, options.device)}}
+    arguments = call.arguments(options.device)
+    gate = OpGate(call.op, arguments, options.device, how["dtype"], how["train"])
+    others = IMPLS.get(call.op, {}).get(options.device, ())
+    impls = {OURS: "auto", "reference": "reference", **{impl: impl for impl in others}}
     rows: dict[str, Row] = {}
     trials: Trials = {}
     moved: dict[str, float] = {}
-    how = {"device": options.device, "dtype": dtype, "train": train}
-    for key, impl in impls.items():
-        trial = OpTrial(implementation(call.op, impl), arguments, **how, compiled=compiled)
+    for key in (*impls, *([base.name] if base else ())):
         rows[key] = {}
         try:
+            if key in impls:
+                trial = OpTrial(implementation(call.op, impls[key]), arguments, **how)
+            else:
+                trial = base.op(call.op, arguments).trial(**how)
             gate.check(key, trial)
         except (ValueError, RedError) as error:
             if key == OURS:
                 raise
-            rows[key]["note"] = _why_not(error)
+            rows[key]["note"] = f"{'RED' if isinstance(error, RedError) else 'skipped'}: {error}"
             continue
         trials[key] = trial
-        if not compiled:
+        if key in impls and not how["compiled"]:
             with Traffic() as traffic:
                 trial.once()
             moved[key] = traffic.bytes / 1e6
-    if base:
-        try:
-            trial = base.op(call.op, arguments, **how, compiled=compiled)
-            gate.check(base.name, trial)
-            trials[base.name] = trial
-        except (BaseError, RedError) as error:
-            rows[base.name] = {"note": _why_not(error)}
-    _repeat(trials, options.device)
-
-    gemm, copy = GemmProbe(options.device, dtype), CopyProbe(options.device)
-    times = time_in_turn({**trials, "gemm": gemm, "copy": copy}, options.device, WARMUPS[options.device], options.pairs)
-    repeats, flops, needed = trials[OURS].repeats, call.flops(train), call.needed_bytes(dtype, train)
-    for key in trials:
-        seconds = [value / repeats for value in times[key]]
-        median = quartiles(seconds).median
-        rows[key] = {
-            **columns("ms", quartiles([1e3 * value for value in seconds])),
-            **({} if key == OURS else columns("ratio", paired(times[key], times[OURS]))),
-            "tflops": flops / median / 1e12,
-            "gemm_share": flops / gemm.flops * paired(times["gemm"], seconds).median,
-            "mb_needed": needed / 1e6,
-            "mb_moved": moved.get(key),
-            "gb_per_s": needed / median / 1e9,
-            "copy_share": needed / copy.bytes * paired(times["copy"], seconds).median,
-        }
+    work = {"flops": call.flops(how["train"]), "needed_bytes": call.needed_bytes(how["dtype"], how["train"])}
+    repeats = _repeat(trials, options.device)
+    where = {"device": options.device, "pairs": options.pairs, "dtype": how["dtype"]}
+    for key, row in measure(trials, **where, **work, repeats=repeats).items():
+        rows[key] = {**row, "mb_moved": moved.get(key)}
     return rows
 
 
-def _why_not(error: Exception) -> str:
-    return f"{'RED' if isinstance(error, RedError) else 'skipped'}: {error}"
-
-
-def _others(op: str, device: str) -> tuple[str, ...]:
-    return IMPLS.get(op, {}).get(device, ())
-
-
-def _repeat(trials: Trials, device: str) -> None:
-    """Let every step make as many calls as ours needs to take long enough for a clock."""
+def _repeat(trials: Trials, device: str) -> int:
+    """Let every step make as many calls as ours needs to take long enough for a clock; how many."""
     ours = trials[OURS]
     ours.step()
     seconds = min(SECONDS[device](ours.step) for _ in range(3))
+    repeats = max(1, min(1000, math.ceil(LEAST_SECONDS[device] / seconds)))
     for trial in trials.values():
-        trial.repeats = max(1, min(1000, math.ceil(LEAST_SECONDS[device] / seconds)))
+        trial.repeat(repeats)
+    return repeats
 
 
 class OpGate:
-    """Checks implementations of one call by an error budget.
-
-    The truth is the reference in float64. An implementation may be at most twice as far from it as the reference is in
-    the same dtype, three times for gradients.
+    """Checks implementations of one call by an error budget, output and every gradient; see `benchmarks.gate`.
 
     Args:
         op: name of the op.
@@ -165,10 +130,7 @@ class OpGate:
         how = {"device": device, "train": train}
         self.truth = OpTrial(plain, arguments, **how, dtype=torch.float64).values()
         found = OpTrial(plain, arguments, **how, dtype=dtype).values()
-        self.budgets = {}
-        for key, exact in self.truth.items():
-            allowed = FACTORS.get(key, GRADIENT_FACTOR) * _rms(found[key].double() - exact)
-            self.budgets[key] = max(allowed, FLOORS[dtype] * _rms(exact))
+        self.limits = budgets(errors(found, self.truth), dtype)
 
     def check(self, name: str, trial: OpTrial) -> None:
         """Run a trial once and hold the error of everything it gives against its budget.
@@ -176,15 +138,23 @@ class OpGate:
         Raises:
             RedError: when one is larger.
         """
-        found = trial.values()
-        for key, exact in self.truth.items():
-            error = _rms(found[key].double() - exact)
-            if not error <= self.budgets[key]:
-                what = key if key == OUTPUT else f"gradient of {key}"
-                raise RedError(
-                    f"{name} is not exact enough: its {what} is off by {error:.1e}, not {self.budgets[key]:.1e}"
-                )
+        hold(name, errors(trial.values(), self.truth), self.limits, "is not exact enough")
 
 
-def _rms(value: Tensor) -> float:
-    return value.square().mean().sqrt().item()
+register(
+    Suite(
+        name="ops",
+        summary="each op as a model calls it",
+        run=run_ops,
+        check=models.check,
+        options=(
+            *(opt.MODELS, opt.DEVICE, opt.several("ops", "which", OPS)),
+            dataclasses.replace(opt.BATCH, default={"cpu": (8,), "cuda": (256,)}),
+            *(opt.STEPS, opt.IMG_SIZE, opt.DTYPE, opt.COMPILE, opt.PAIRS, opt.BASE),
+        ),
+        columns=(
+            *("model", "op", "call", "calls", "mode", *report.WHAT, *report.TIMES, *report.RATES),
+            *("mb_needed", "mb_moved", "gb_per_s", "copy_share", *report.END),
+        ),
+    )
+)

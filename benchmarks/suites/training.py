@@ -1,73 +1,78 @@
-"""What the training engine costs over a bare PyTorch loop: `python -m benchmarks.training --help`.
+"""The suite `training`: what the training engine costs over a bare PyTorch loop.
 
 Both run in one process on the same loader, network, loss, optimizer and schedule; blocks of updates are taken in turn,
 so that a machine whose speed drifts treats them alike. Ours is the whole loop: accumulation, checks of the loss,
 records, progress; without checkpoints and validations, which are no part of the other.
 """
 
-import sys
+import contextlib
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks import environment, report
-from benchmarks.arguments import Parser, positive
-from benchmarks.measure import paired, quartiles
-from mlpzoo.train import read_recipe
-from mlpzoo.train.classification import Classification
-from mlpzoo.train.engine import processes
-from mlpzoo.train.journal import Journal
-from mlpzoo.train.loop import Trainer
-from mlpzoo.train.optimizers import build_optimizer, build_schedule
+from benchmarks import options as opt
+from benchmarks.base import Base
+from benchmarks.measure import Row, Runner, measure
+from benchmarks.options import Options
+from benchmarks.report import END, OURS, TIMES, WHAT
+from benchmarks.suite import Suite, register
 
-RESULTS = environment.ROOT / "benchmarks" / "results"
 CASES: dict[str, list[str]] = {
-    "digits recipe": [],
-    "twice as wide": ["model.options.embed_dim=128", "model.options.channels_mlp_dim=512"],
+    "digits": [],
+    "digits_wide": ["model.options.embed_dim=128", "model.options.channels_mlp_dim=512"],
 }
 """What is trained: changes to the recipe `digits`."""
-ENOUGH_PAIRS = 15
 
 
-def blocks(changes: list[str], *, pairs: int, updates: int) -> Iterator[tuple[float, float]]:
-    """Seconds of a block of updates, ours and bare, in turn; the first of each is not given."""
+class Loop(Runner):
+    """A block of updates.
+
+    Args:
+        task: what is trained.
+        step: makes the updates.
+    """
+
+    def __init__(self, task: Any, step: Callable[[], None]) -> None:
+        self.task = task
+        self.step = step
+
+
+@contextlib.contextmanager
+def loops(changes: list[str], *, pairs: int, updates: int) -> Iterator[dict[str, Loop]]:
+    """Our loop and a bare one, ready for `pairs` blocks and one to warm up."""
+    from mlpzoo.train import read_recipe
+    from mlpzoo.train.classification import Classification
+    from mlpzoo.train.engine import processes
+    from mlpzoo.train.journal import Journal
+    from mlpzoo.train.loop import Trainer
+    from mlpzoo.train.optimizers import build_optimizer, build_schedule
+
+    def build_task() -> Classification:
+        torch.manual_seed(0)
+        task = Classification(recipe, device=torch.device("cpu"))
+        task.updates_per_epoch = task.loaders.order.updates = min(updates, task.updates_per_epoch)
+        return task
+
     recipe = read_recipe("digits", ["data.workers=0", "run.checkpoint_every=1000000", *changes])
     with processes(recipe.run, "cpu") as accelerator, tempfile.TemporaryDirectory() as folder:
-        ours, bare = (_task(recipe, updates) for _ in range(2))
-        trainer = Trainer(
-            ours,
-            optimizer=recipe.optimizer,
-            schedule=recipe.schedule,
-            run=recipe.run,
-            folder=Path(folder),
-            accelerator=accelerator,
-            progress=True,
-        )
+        ours, bare = build_task(), build_task()
+        where = {"folder": Path(folder), "accelerator": accelerator}
+        how = {"optimizer": recipe.optimizer, "schedule": recipe.schedule, "run": recipe.run}
+        trainer = Trainer(ours, **how, **where, progress=True)
         optimizer = build_optimizer(bare.model, recipe.optimizer)
         schedule = build_schedule(optimizer, recipe.schedule, updates)
+        epochs = iter(range(pairs + 1))
         with Journal(Path(folder), accelerator, step=0, updates=trainer.updates, progress=False) as journal:
-            for pair in range(pairs + 1):
-                start = time.perf_counter()
-                trainer._epoch(journal)
-                middle = time.perf_counter()
-                _bare_epoch(bare, optimizer, schedule, pair)
-                end = time.perf_counter()
-                if pair:
-                    yield middle - start, end - middle
+            yield {
+                OURS: Loop(ours, lambda: trainer._epoch(journal)),
+                "bare loop": Loop(bare, lambda: _bare_epoch(bare, optimizer, schedule, next(epochs))),
+            }
 
 
-def _task(recipe: Any, updates: int) -> Classification:
-    torch.manual_seed(0)
-    task = Classification(recipe, device=torch.device("cpu"))
-    task.updates_per_epoch = task.loaders.order.updates = min(updates, task.updates_per_epoch)
-    return task
-
-
-def _bare_epoch(task: Classification, optimizer: torch.optim.Optimizer, schedule: Any, epoch: int) -> None:
+def _bare_epoch(task: Any, optimizer: torch.optim.Optimizer, schedule: Any, epoch: int) -> None:
     """The same updates as anybody would write them."""
     model = task.model.train()
     order = task.loaders.order
@@ -80,42 +85,25 @@ def _bare_epoch(task: Classification, optimizer: torch.optim.Optimizer, schedule
         schedule.step_update(epoch * task.updates_per_epoch + update + 1)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Measure and print; append rows where there are enough pairs."""
-    parser = Parser("python -m benchmarks.training", description="The training engine beside a bare PyTorch loop.")
-    parser.add_argument("--pairs", type=positive, default=ENOUGH_PAIRS, help="pairs of blocks (default: 15)")
-    parser.add_argument("--updates", type=positive, default=22, help="updates of a block (default: 22)")
-    parser.add_argument("--threads", type=positive, default=1, help="CPU threads (default: 1)")
-    parser.add_argument("--out", type=Path, help="CSV file to append to (default: results/training-cpu.csv)")
-    given = parser.parse_args(arguments)
-    if given.pairs < 2:
-        parser.error("--pairs must be 2 or more: quartiles need two values")
-    torch.set_num_threads(given.threads)
-    out = given.out or (RESULTS / "training-cpu.csv" if given.pairs >= ENOUGH_PAIRS else None)
-    command = f"python -m benchmarks.training --pairs {given.pairs} --updates {given.updates} --threads {given.threads}"
-    common = {**environment.describe("cpu"), "suite": "training", "command": command}
-    for name, changes in CASES.items():
-        times = list(blocks(changes, pairs=given.pairs, updates=given.updates))
-        ours, bare = ([1e3 * pair[i] / given.updates for pair in times] for i in range(2))
-        cost = paired(ours, bare)
-        print(
-            f"{name}: an update takes {quartiles(bare).median:.1f} ms in a bare loop, and {cost.median:.3f} times as "
-            f"long ({cost.q1:.3f}-{cost.q3:.3f}) in the engine"
-        )
-        if out:
-            common |= {"date": environment.now(), "model": name, "dtype": "fp32", "compiled": 0, "pairs": given.pairs}
-            rows: list[report.Row] = [
-                {**common, "contender": "ours", **report.columns("ms", quartiles(ours))},
-                {
-                    **common,
-                    "contender": "bare loop",
-                    **report.columns("ms", quartiles(bare)),
-                    **report.columns("ratio", paired(bare, ours)),
-                },
-            ]
-            report.append_csv(out, "train", rows)
-    return 0
+def run_training(options: Options, name: str, base: Base | None) -> Iterator[list[Row]]:
+    """Time both loops; yields their rows, milliseconds an update."""
+    how = {"pairs": options.pairs}
+    with loops(CASES[name], **how, updates=options.updates) as runners:
+        rows = measure(runners, device="cpu", warmups=1, repeats=options.updates, **how)
+    about = {"dtype": "fp32", "compiled": 0, "pairs": options.pairs}
+    yield [{**about, "contender": contender, **row} for contender, row in rows.items()]
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+register(
+    Suite(
+        name="training",
+        summary="the training engine beside a bare PyTorch loop",
+        run=run_training,
+        options=(
+            opt.several("models", "what is trained", CASES),
+            *(opt.CPU_ONLY, opt.PAIRS),
+            opt.Option(name="updates", help="updates of a block", default=22, parse=opt.positive),
+        ),
+        columns=("model", *WHAT, *TIMES, *END),
+    )
+)
