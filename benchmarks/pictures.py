@@ -1,5 +1,6 @@
 """Pictures of measurements: `python -m benchmarks --plot FOLDER`, of a run or, with `--from CSV`, of stored rows."""
 
+import math
 import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +26,7 @@ WHAT = ("suite", "model", "op", "call", "contender", "img_size", *SETTING)
 """What tells rows apart: of those that agree in it, the last counts."""
 NUMBERS = ("images_per_s", "ms_median", "ratio_median", "ratio_q1", "ratio_q3", "tflops", "gemm_share", "peak_mem_mb")
 MARKERS = {OURS: "o", "folded": "s", "reference": "^", "timm-nchw": "v", "timm-nhwc": "D"}
-"""Of the contenders in every picture; those of others follow."""
+"""Of contenders; others have a cross."""
 Group = Sequence[Mapping[str, Any]]
 
 
@@ -40,8 +41,8 @@ def draw(rows: Iterable[Row], folder: Path) -> list[Path]:
     for row in latest.values():
         read: dict[str, Any] = {key: str(row.get(key, "")) for key in (*WHAT, "date", "torch", "commit", "command")}
         read |= {key: float(row[key]) if row.get(key) not in (None, "") else None for key in NUMBERS}
-        one_model = read["model"] if read["suite"] == "ops" else ""
-        groups.setdefault((read["suite"], one_model, *(read[key] for key in SETTING)), []).append(read)
+        read["subject"] = read["model"] if read["suite"] == "ops" else read["suite"]
+        groups.setdefault((read["suite"], read["subject"], *(read[key] for key in SETTING)), []).append(read)
     files = []
     for group in groups.values():
         _steady(group)
@@ -50,7 +51,8 @@ def draw(rows: Iterable[Row], folder: Path) -> list[Path]:
             FigureCanvasAgg(figure)
             if picture(figure, group):
                 figure.suptitle(_about(group), fontsize=9, color="0.35")
-                files.append(folder / _file_name(kind, group[0]))
+                name = "-".join([kind, group[0]["subject"], *_setting(group[0])]).lower()
+                files.append(folder / (re.sub("[^a-z0-9_]+", "-", name) + ".png"))
                 # No version of matplotlib in the file: the same rows give the same bytes.
                 figure.savefig(files[-1], format="png", metadata={"Software": None})
     return files
@@ -62,14 +64,16 @@ def draw_accuracy(figure: Figure, rows: Group) -> bool:
     rows = [row for row in rows if top1[row["model"]] is not None]
     figure.set_size_inches(9.5, 6.4)
     axes = figure.subplots()
-    for place, name in enumerate(_names(rows, "model")):
+    for place, name in enumerate(sorted(_names(rows, "model"), key=top1.__getitem__)):
         speeds = {row["contender"]: row["images_per_s"] for row in rows if row["model"] == name}
         axes.plot(sorted(speeds.values()), [top1[name]] * len(speeds), color=f"C{place}", linewidth=1, alpha=0.5)
         for contender, speed in speeds.items():
-            size = 90 if contender == OURS else 35
-            axes.scatter(speed, top1[name], size, f"C{place}", _marker(contender, rows), zorder=2, edgecolors="white")
-        spot = (max(speeds.values()), top1[name])
-        axes.annotate(name, spot, (8, 0), textcoords="offset points", va="center", color=f"C{place}")
+            size, marker = 90 if contender == OURS else 35, MARKERS.get(contender, "X")
+            axes.scatter(speed, top1[name], size, f"C{place}", marker, zorder=2, edgecolors="white")
+        # Neighbours in accuracy have their names on different sides.
+        spot, style = (speeds.get(OURS, max(speeds.values())), top1[name]), {"ha": "center", "va": "center"}
+        shift = (0, 12 if place % 2 else -13)
+        axes.annotate(name, spot, shift, textcoords="offset points", color=f"C{place}", **style)
     _log(axes, "x")
     axes.margins(x=0.15, y=0.12)
     axes.set(xlabel="images a second" + _at_rate(rows), ylabel="published ImageNet top-1 accuracy, %")
@@ -79,7 +83,7 @@ def draw_accuracy(figure: Figure, rows: Group) -> bool:
 
 def draw_gemm_share(figure: Figure, rows: Group) -> bool:
     """How near every contender comes to the rate of a large matrix product."""
-    names, contenders = _names(rows, "model"), sorted(_names(rows, "contender"), key=_rank)
+    names, contenders = _names(rows, "model"), _names(rows, "contender")
     figure.set_size_inches(8.5, 1.4 + 0.17 * len(names) * (len(contenders) + 1))
     axes = figure.subplots()
     for place, contender in enumerate(contenders):
@@ -99,22 +103,23 @@ def draw_gemm_share(figure: Figure, rows: Group) -> bool:
 def draw_sizes(figure: Figure, rows: Group) -> bool:
     """Time of an image and memory of a batch against the size of the images."""
     figure.set_size_inches(11.0, 5.2)
-    sizes = {row["img_size"]: (lambda s: (s.height * s.width) ** 0.5)(Size.parse(row["img_size"])) for row in rows}
+    sizes = {row["img_size"]: math.sqrt(math.prod(Size.parse(row["img_size"]))) for row in rows}
     panels: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
         "milliseconds an image" + _at_rate(rows): lambda row: 1e3 / row["images_per_s"],
         "peak memory, MB": lambda row: row["peak_mem_mb"],
     }
-    for axes, (label, value) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+    for axes, (title, value) in zip(figure.subplots(1, 2), panels.items(), strict=True):
         for place, name in enumerate(_names(rows, "model")):
             for contender in _names(rows, "contender"):
                 some = [row for row in rows if (row["model"], row["contender"]) == (name, contender) and value(row)]
                 points = sorted((sizes[row["img_size"]], value(row)) for row in some)
-                style = {"color": f"C{place}", "marker": _marker(contender, rows)}
-                style |= {"linestyle": "-" if contender == OURS else "--"}
-                axes.plot(*zip(*points, strict=True), label=name if contender == OURS else None, **style) if some else 0
+                style = {"color": f"C{place}", "marker": MARKERS.get(contender, "X")}
+                style |= {"linestyle": "-", "label": name} if contender == OURS else {"linestyle": "--"}
+                axes.plot([x for x, _ in points], [y for _, y in points], **style)
         _log(axes, "x"), _log(axes, "y")
         axes.set_xticks(list(sizes.values()), [text.replace("x", "×") for text in sizes])
-        axes.set(xlabel="image, pixels", ylabel=label)
+        axes.set_xlabel("image, pixels")
+        axes.set_title(title, fontsize=9, loc="left")
     axes.legend(frameon=False, fontsize=8)
     _legend(figure.axes[0], rows)
     return True
@@ -131,7 +136,7 @@ def draw_ops(figure: Figure, rows: Group) -> bool:
         lines = [calls.index(f"{row['op']}  {row['call']}") for row in some]
         spread = [[abs(row["ratio_median"] - row[key]) for row in some] for key in ("ratio_q1", "ratio_q3")]
         middle = [row["ratio_median"] for row in some]
-        axes.errorbar(middle, lines, xerr=spread, fmt=_marker(contender, rows), color=f"C{place}", label=contender)
+        axes.errorbar(middle, lines, xerr=spread, fmt=MARKERS.get(contender, "X"), color=f"C{place}", label=contender)
     axes.axvline(1, color="0.5", linewidth=1)
     _log(axes, "x")
     axes.set_yticks(range(len(calls)), calls, fontsize=8)
@@ -154,19 +159,10 @@ def _names(rows: Group, key: str) -> list[str]:
     return list(dict.fromkeys(row[key] for row in rows))
 
 
-def _rank(contender: str) -> int:
-    return list(MARKERS).index(contender) if contender in MARKERS else len(MARKERS)
-
-
-def _marker(contender: str, rows: Group) -> str:
-    others = [name for name in _names(rows, "contender") if name not in MARKERS]
-    return MARKERS[contender] if contender in MARKERS else "XPp*<>"[others.index(contender) % 6]
-
-
 def _legend(axes: Axes, rows: Group) -> None:
     """A legend of contenders by their marker."""
-    contenders = sorted(_names(rows, "contender"), key=_rank)
-    handles = [axes.scatter([], [], 35, "0.4", _marker(contender, rows), label=contender) for contender in contenders]
+    names = _names(rows, "contender")
+    handles = [axes.scatter([], [], 35, "0.4", MARKERS.get(name, "X"), label=name) for name in names]
     axes.add_artist(axes.legend(handles=handles, frameon=False, fontsize=8))
 
 
@@ -182,13 +178,11 @@ def _log(axes: Axes, name: str) -> None:
 
 def _steady(group: Sequence[dict[str, Any]]) -> None:
     """Turn absolute speeds of a CPU into what they would be, had the GEMM probe been equally fast all the time."""
-    rates = [row["tflops"] / row["gemm_share"] for row in group if row["gemm_share"]]
-    if not rates or _on_cuda(group[0]):
-        return
-    for row in group:
-        row["gemm_rate"] = statistics.median(rates)
-        if row["gemm_share"] and row["images_per_s"]:
-            row["images_per_s"] *= row["gemm_rate"] / (row["tflops"] / row["gemm_share"])
+    shares = [row for row in group if row["gemm_share"] and row["images_per_s"] and not _on_cuda(row)]
+    rates = [row["tflops"] / row["gemm_share"] for row in shares]
+    for row, rate in zip(shares, rates, strict=True):
+        row["images_per_s"] *= statistics.median(rates) / rate
+        group[0]["gemm_rate"] = statistics.median(rates)
 
 
 def _at_rate(rows: Group) -> str:
@@ -196,22 +190,18 @@ def _at_rate(rows: Group) -> str:
     return f" where a large matrix product reaches {rate:.2g} TFLOP/s" if rate else ""
 
 
+def _setting(row: Mapping[str, Any]) -> list[str]:
+    """What all rows of a picture share, in words."""
+    words = [row["device"], row["capability"], "" if _on_cuda(row) else f"{row['threads']} threads", row["dtype"]]
+    words += [f"batch {row['batch']}", row["mode"], "compiled" if row["compiled"] == "1" else "eager"]
+    return [word for word in words if word]
+
+
 def _about(rows: Group) -> str:
     """One line that says where and when."""
-    row = rows[0]
     days, commits = sorted({row["date"][:10] for row in rows}), sorted({row["commit"] for row in rows})
-    words = [row["device"], row["capability"], "" if _on_cuda(row) else f"threads {row['threads']}", row["dtype"]]
-    words += [f"batch {row['batch']}", row["mode"], "compiled" if row["compiled"] == "1" else "eager"]
-    words += [f"torch {row['torch'].partition('+')[0]}", " to ".join(dict.fromkeys((days[0], days[-1])))]
-    words += [f"commit {commits[0]}" if len(commits) == 1 else f"{len(commits)} commits"]
-    return ", ".join(word for word in words if word)
-
-
-def _file_name(kind: str, row: Mapping[str, Any]) -> str:
-    words = [kind, *([row["model"]] if kind == "ops" else []), *(row[key] for key in ("device", "capability", "dtype"))]
-    words += [] if _on_cuda(row) else [f"{row['threads']}-threads"]
-    words += [f"batch-{row['batch']}", row["mode"] or row["suite"], *(["compiled"] if row["compiled"] == "1" else [])]
-    return re.sub("[^a-z0-9_]+", "-", "-".join(words).lower()) + ".png"
+    when = [f"torch {rows[0]['torch'].partition('+')[0]}", " to ".join(dict.fromkeys((days[0], days[-1])))]
+    return ", ".join([*_setting(rows[0]), *when, f"commit {', '.join(commits)}"])
 
 
 def _on_cuda(row: Mapping[str, Any]) -> bool:
