@@ -42,8 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     base = cleanup.enter_context(open_base(options.base, options.threads))
                 suite.check(options, base)
             except ValueError as error:
-                if isinstance(error, BaseError):
-                    raise
                 parser.error(str(error))
             print(options.command(suite))
             print(f"results go to {out.name}" if out else "a trial: results are not kept")

@@ -189,7 +189,7 @@ REPEATS = Option(name="repeats", help="processes of each case; the median counts
 
 def build_parser(suites: Mapping[str, "Suite"], suite: "Suite") -> Parser:
     """The parser of one suite's options; its help lists all suites."""
-    listed = "\n".join(f"  {name:12} {other.summary}" for name, other in sorted(suites.items()))
+    listed = "\n".join(f"  {name:12} {other.summary}" for name, other in suites.items())
     parser = Parser(
         "python -m benchmarks",
         usage="python -m benchmarks [--suite NAME] [options of the suite]",
@@ -271,7 +271,7 @@ def output_file(options: Options) -> Path | None:
 
 def _foreign(word: str, suites: Mapping[str, "Suite"], suite: "Suite") -> str:
     flag = word.partition("=")[0]
-    able = sorted(name for name, other in suites.items() if flag in [option.flag for option in other.options])
+    able = [name for name, other in suites.items() if flag in [option.flag for option in other.options]]
     if able:
         return f"{flag} goes with the suites {', '.join(able)}, not with {suite.name}"
     if not flag.startswith("-"):

@@ -43,6 +43,7 @@ def draw(rows: Iterable[Row], folder: Path) -> list[Path]:
         read |= {key: float(row[key]) if row.get(key) not in (None, "") else None for key in NUMBERS}
         read["subject"] = read["model"] if read["suite"] == "ops" else read["suite"]
         groups.setdefault((read["suite"], read["subject"], *(read[key] for key in SETTING)), []).append(read)
+    folder.mkdir(parents=True, exist_ok=True)
     files = []
     for group in groups.values():
         _steady(group)
@@ -69,7 +70,7 @@ def draw_accuracy(figure: Figure, rows: Group) -> bool:
         axes.plot(sorted(speeds.values()), [top1[name]] * len(speeds), color=f"C{place}", linewidth=1, alpha=0.5)
         for contender, speed in speeds.items():
             size, marker = 90 if contender == OURS else 35, MARKERS.get(contender, "X")
-            axes.scatter(speed, top1[name], size, f"C{place}", marker, zorder=2, edgecolors="white")
+            axes.scatter(speed, top1[name], size, f"C{place}", marker=marker, zorder=2, edgecolors="white")
         # Neighbours in accuracy have their names on different sides.
         spot, style = (speeds.get(OURS, max(speeds.values())), top1[name]), {"ha": "center", "va": "center"}
         shift = (0, 12 if place % 2 else -13)
@@ -84,7 +85,7 @@ def draw_accuracy(figure: Figure, rows: Group) -> bool:
 def draw_gemm_share(figure: Figure, rows: Group) -> bool:
     """How near every contender comes to the rate of a large matrix product."""
     names, contenders = _names(rows, "model"), _names(rows, "contender")
-    figure.set_size_inches(8.5, 1.4 + 0.17 * len(names) * (len(contenders) + 1))
+    figure.set_size_inches(8.5, 1.8 + 0.17 * len(names) * (len(contenders) + 1))
     axes = figure.subplots()
     for place, contender in enumerate(contenders):
         shares = {row["model"]: row["gemm_share"] for row in rows if row["contender"] == contender}
@@ -162,7 +163,7 @@ def _names(rows: Group, key: str) -> list[str]:
 def _legend(axes: Axes, rows: Group) -> None:
     """A legend of contenders by their marker."""
     names = _names(rows, "contender")
-    handles = [axes.scatter([], [], 35, "0.4", MARKERS.get(name, "X"), label=name) for name in names]
+    handles = [axes.scatter([], [], 35, "0.4", marker=MARKERS.get(name, "X"), label=name) for name in names]
     axes.add_artist(axes.legend(handles=handles, frameon=False, fontsize=8))
 
 

@@ -74,7 +74,7 @@ def digits(value: object, most: int) -> str:
 
 def print_table(rows: Sequence[Row], device: str) -> None:
     """Show the columns of rows that say something; the start of a note takes the place of what was not measured."""
-    cells = [{key: _cell(row, key) for key in (*ABOUT, *FOUND, *FOUND_ON_CUDA)} for row in rows]
+    cells = [{key: _cell(row, key) for key in (*ABOUT, *FOUND, *FOUND_ON_CUDA, "note")} for row in rows]
     about = [key for key in ABOUT if any(cell[key] for cell in cells)]
     found = [key for key in FOUND if any(cell[key] for cell in cells)]
     found += [key for key in FOUND_ON_CUDA if device == "cuda" and any(cell[key] for cell in cells)]

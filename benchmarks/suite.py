@@ -55,9 +55,9 @@ def register(suite: Suite) -> Suite:
 
 
 def all_suites() -> dict[str, Suite]:
-    """Every suite by name, the modules of `benchmarks.suites` in alphabetical order."""
+    """Every suite of the modules of `benchmarks.suites`, in the order of their names."""
     from benchmarks import suites
 
     for module in pkgutil.iter_modules(suites.__path__):
         importlib.import_module(f"{suites.__name__}.{module.name}")
-    return SUITES
+    return dict(sorted(SUITES.items()))
