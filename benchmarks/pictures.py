@@ -85,7 +85,7 @@ def draw_accuracy(figure: Figure, rows: Group) -> bool:
 def draw_gemm_share(figure: Figure, rows: Group) -> bool:
     """How near every contender comes to the rate of a large matrix product."""
     names, contenders = _names(rows, "model"), _names(rows, "contender")
-    figure.set_size_inches(8.5, 1.8 + 0.17 * len(names) * (len(contenders) + 1))
+    figure.set_size_inches(8.5, 2.0 + 0.17 * len(names) * (len(contenders) + 1))
     axes = figure.subplots()
     for place, contender in enumerate(contenders):
         shares = {row["model"]: row["gemm_share"] for row in rows if row["contender"] == contender}
