@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from timm.layers import to_2tuple
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from mlpzoo._model_table import ModelSize, digest, measure, read_table
 from mlpzoo.models import FAMILIES, Backbone, BackboneConfig, Family, PyramidConfig
 from mlpzoo.weights import (
     CONFIG,
@@ -143,7 +142,7 @@ class ModelInfo:
 
 @functools.cache
 def model_info(name: str) -> ModelInfo:
-    """Describe a model without building its weights.
+    """Describe a model, from tables where they hold it, else by running it on the meta device.
 
     Args:
         name: a name of `list_models()`, or `name.tag`.
@@ -159,27 +158,42 @@ def model_info(name: str) -> ModelInfo:
     family = _family_of(base)
     tags = _tags(family, base)
     weights = family.weights.get(f"{base}.{tag or _default_tag(family, base)}")
-    model = timm.create_model(name, device="meta").eval()
-    data = model.pretrained_cfg
-    input_size = data["input_size"]
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, *input_size, device="meta"))
+    data = timm.models.get_pretrained_cfg(name)
+    size = read_table().get((base, size_digest(name))) or measure_size(name)
     return ModelInfo(
         name=name,
         family=family.title,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        gmacs=counter.get_total_flops() / 2e9,
-        input_size=input_size,
-        num_classes=model.num_classes,
+        parameters=size.parameters,
+        gmacs=size.macs / 1e9,
+        input_size=data.input_size,
+        num_classes=data.num_classes,
         top1=weights.top1 if weights else None,
         top1_source=weights.top1_source if weights else "",
         weights=tuple(tags),
         file=(weights.url or (f"{HUB}{weights.hub}" if weights.hub else weights.where)) if weights else "",
-        **{key: data[key] for key in ("mean", "std", "interpolation", "crop_pct")},
+        mean=data.mean,
+        std=data.std,
+        interpolation=data.interpolation,
+        crop_pct=data.crop_pct,
         license=weights.license if weights else family.license,
         paper=family.paper,
         code=family.code,
     )
+
+
+def size_digest(name: str) -> str:
+    """A digest of all that tells how large a model is, of a name with or without a tag: see `mlpzoo._model_table`."""
+    base, _, tag = name.partition(".")
+    family = _family_of(base)
+    weights = family.weights.get(f"{base}.{tag or _default_tag(family, base)}")
+    config = config_with(family.variants[base], base, weights.overrides if weights else {})
+    data = timm.models.get_pretrained_cfg(name)
+    return digest(family.name, config, data.input_size, data.num_classes)
+
+
+def measure_size(name: str) -> ModelSize:
+    """Build a model on the meta device and count its parameters and multiply-accumulates."""
+    return measure(timm.create_model(name, device="meta"), timm.models.get_pretrained_cfg(name).input_size)
 
 
 def config_with(config: BackboneConfig, name: str, overrides: Mapping[str, Any]) -> BackboneConfig:

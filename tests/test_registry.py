@@ -60,6 +60,19 @@ def test_importing_is_silent_and_changes_nothing_of_timms():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_importing_adds_little_to_timm():
+    done = run(
+        "import sys, timm\n"
+        "before = set(sys.modules)\n"
+        "import mlpzoo\n"
+        "new = {name.split('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)\n"
+        "assert new <= {'mlpzoo', 'einops', 'torch'}, new\n"
+        "slow = {'torch._dynamo', 'torch._inductor', 'torch._export', 'torch.distributed.checkpoint'}\n"
+        "assert not slow & (set(sys.modules) - before)\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_family_modules_export_what_they_name():
     done = run(
         "import mlpzoo, sys\n"

@@ -43,8 +43,10 @@ class Loop(Runner):
 @contextlib.contextmanager
 def loops(changes: list[str], *, pairs: int, updates: int) -> Iterator[dict[str, Loop]]:
     """Our loop and a bare one, ready for `pairs` blocks and one to warm up."""
-    from mlpzoo.train import read_recipe
-    from mlpzoo.train.classification import Classification
+    from mlpzoo import demos  # noqa: F401  the recipe's data
+    from mlpzoo.tasks import read_recipe
+    from mlpzoo.tasks.classification import Classification
+    from mlpzoo.train import Place
     from mlpzoo.train.engine import processes
     from mlpzoo.train.journal import Journal
     from mlpzoo.train.loop import Trainer
@@ -52,16 +54,14 @@ def loops(changes: list[str], *, pairs: int, updates: int) -> Iterator[dict[str,
 
     def build_task() -> Classification:
         torch.manual_seed(0)
-        task = Classification(recipe, device=torch.device("cpu"))
-        task.updates_per_epoch = task.loaders.order.updates = min(updates, task.updates_per_epoch)
+        task = Classification(recipe, Place(torch.device("cpu")))
+        task.updates_per_epoch = task.training.order.updates = min(updates, task.updates_per_epoch)
         return task
 
     recipe = read_recipe("digits", ["data.workers=0", "run.checkpoint_every=1000000", *changes])
     with processes(recipe.run, "cpu") as accelerator, tempfile.TemporaryDirectory() as folder:
         ours, bare = build_task(), build_task()
-        where = {"folder": Path(folder), "accelerator": accelerator}
-        how = {"optimizer": recipe.optimizer, "schedule": recipe.schedule, "run": recipe.run}
-        trainer = Trainer(ours, **how, **where, progress=True)
+        trainer = Trainer(ours, Path(folder), accelerator)
         optimizer = build_optimizer(bare.model, recipe.optimizer)
         schedule = build_schedule(optimizer, recipe.schedule, updates)
         epochs = iter(range(pairs + 1))
@@ -75,9 +75,9 @@ def loops(changes: list[str], *, pairs: int, updates: int) -> Iterator[dict[str,
 def _bare_epoch(task: Any, optimizer: torch.optim.Optimizer, schedule: Any, epoch: int) -> None:
     """The same updates as anybody would write them."""
     model = task.model.train()
-    order = task.loaders.order
+    order = task.training.order
     order.epoch, order.start = epoch, 0
-    for update, (images, labels, _) in enumerate(task.loaders.training_loader):
+    for update, ((images, labels), _, _) in enumerate(task.training.loader):
         loss = task.loss_of(model(images), labels)
         optimizer.zero_grad()
         loss.backward()

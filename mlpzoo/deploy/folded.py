@@ -3,7 +3,7 @@
 Shape suffixes: B batch, T tokens, C channels, H × W positions.
 """
 
-from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 import torch.fx
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mlpzoo.deploy.packed import PackedLinear
 from mlpzoo.layers import GridBound, SpatialGatingUnit, TokenLinear
+from mlpzoo.layers.grid_bound import GridAxes
 from mlpzoo.layers.resnet_stem import pad_same
-from mlpzoo.ops import resize_output_tokens
 from mlpzoo.ops.resize import Grid
 
 # A traced graph keeps it as one call: it depends on sizes that tracing does not know.
@@ -65,10 +65,14 @@ class FoldedResMLPBlock(GridBound):
         shift_TC: m.
         fc1: W₁, b₁ and the activation.
         fc2: W₂ and b₂.
+        grid: height and width of the token grid.
 
     Shape:
         Tokens of one grid, `(batch, tokens, channels)`, to the same.
     """
+
+    # Folding what is resized gives the same.
+    grid_axes: ClassVar[GridAxes] = {"linear_tokens.weight": ("out", "in"), "shift": ("out",)}
 
     def __init__(
         self,
@@ -77,8 +81,10 @@ class FoldedResMLPBlock(GridBound):
         shift_TC: nn.Parameter,
         fc1: PackedLinear,
         fc2: PackedLinear,
+        grid: Grid,
     ) -> None:
         super().__init__()
+        self.grid = grid
         self.linear_tokens = linear_tokens
         self.scale = scale_C
         self.shift = shift_TC
@@ -89,11 +95,6 @@ class FoldedResMLPBlock(GridBound):
         """`(batch, tokens, channels)` to the same."""
         y_BTC = torch.addcmul(x_BTC, self.scale, self.linear_tokens(x_BTC)).add_(self.shift)
         return self.fc2(self.fc1(y_BTC), y_BTC)
-
-    def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
-        """Folding what is resized gives the same."""
-        yield from self.linear_tokens.resized(old_grid, new_grid, "linear_tokens", inputs=True, outputs=True)
-        yield "shift", resize_output_tokens(self.shift.T, old_grid, new_grid).T
 
 
 class FoldedSpatialGatingMlp(nn.Module):

@@ -107,6 +107,7 @@ def fold_resmlp_block(block: ResMLPBlock) -> nn.Module:
         rounded(ls1_C * constant_TC, block.ls1),
         PackedLinear(scaled1, block.mlp_channels.act),
         PackedLinear(scaled2),
+        block.grid,
     )
 
 

@@ -6,6 +6,8 @@ Shape suffixes: B batch, I image channels, C channels in, O channels out, H × W
 import torch
 from torch import Tensor, nn
 
+from mlpzoo.ops.resize import Grid
+
 
 class ConvEmbed(nn.Module):
     """From an image to a map, by a convolution whose patches may overlap.
@@ -43,6 +45,14 @@ class ConvEmbed(nn.Module):
     def forward(self, x_BIHW: Tensor) -> Tensor:
         """`(batch, in_chans, height, width)` to `(batch, height', width', out_chans)`."""
         return self.embed(x_BIHW)
+
+    def grid_after(self, grid: Grid) -> Grid:
+        """Height and width of the map for those of an image."""
+        padding = self.proj.padding[0]
+        assert isinstance(padding, int)
+        beyond = 2 * padding - self.proj.dilation[0] * (self.proj.kernel_size[0] - 1) - 1
+        height, width = ((side + beyond) // self.stride + 1 for side in grid)
+        return height, width
 
     def embed(self, x_BIHW: Tensor) -> Tensor:
         """What `forward` does, for subclasses."""

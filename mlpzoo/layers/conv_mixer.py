@@ -91,6 +91,7 @@ class ConvMixerStem(ConvActNorm):
             device=device,
             dtype=dtype,
         )
+        self.stride = patch_size
 
     def forward(self, x_BIHW: Tensor) -> Tensor:
         """`(batch, in_chans, height, width)` to `(batch, height', width', embed_dim)`."""

@@ -3,14 +3,15 @@
 Shape suffixes: B batch, T tokens, C channels.
 """
 
-from collections.abc import Iterator
+import math
+from typing import ClassVar
 
 import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mlpzoo.layers.affine import Affine
-from mlpzoo.layers.grid_bound import GridBound
+from mlpzoo.layers.grid_bound import GridAxes, GridBound, as_grid
 from mlpzoo.layers.linear import rest
 from mlpzoo.layers.mixing import ChannelMixing, TokenLinear
 from mlpzoo.ops.resize import Grid
@@ -25,7 +26,7 @@ class ResMLPBlock(GridBound):
 
     Args:
         dim: channels of a token.
-        num_tokens: tokens of an image.
+        num_tokens: tokens of an image, as the (height, width) of their grid; a number stands for a line of them.
         impl: which implementation of `mlpzoo.ops.token_linear` runs; if `"reference"`, of every op inside.
         mlp_ratio: hidden units of the channel MLP for every channel.
         layer_scale_init: what every entry of the two scales starts from.
@@ -39,10 +40,12 @@ class ResMLPBlock(GridBound):
         Tokens of one grid, `(batch, num_tokens, dim)`, to the same.
     """
 
+    grid_axes: ClassVar[GridAxes] = {"linear_tokens.weight": ("out", "in"), "linear_tokens.bias": ("out",)}
+
     def __init__(
         self,
         dim: int,
-        num_tokens: int,
+        num_tokens: int | Grid,
         *,
         impl: str = "auto",
         mlp_ratio: float = 4.0,
@@ -56,7 +59,9 @@ class ResMLPBlock(GridBound):
         super().__init__()
         self.layer_scale_init = layer_scale_init
         self.norm1 = Affine(dim, device=device, dtype=dtype)
-        self.linear_tokens = TokenLinear(num_tokens, num_tokens, impl=impl, device=device, dtype=dtype)
+        self.grid = as_grid(num_tokens)
+        tokens = math.prod(self.grid)
+        self.linear_tokens = TokenLinear(tokens, tokens, impl=impl, device=device, dtype=dtype)
         self.ls1 = nn.Parameter(torch.empty(dim, device=device, dtype=dtype))
         self.norm2 = Affine(dim, device=device, dtype=dtype)
         self.mlp_channels = ChannelMixing(
@@ -82,7 +87,3 @@ class ResMLPBlock(GridBound):
         # One pass over memory scales a branch and adds it; scaling commutes with dropping whole samples.
         x_BTC = torch.addcmul(x_BTC, self.ls1, self.drop_path(self.linear_tokens(self.norm1(x_BTC))))
         return torch.addcmul(x_BTC, self.ls2, self.drop_path(self.mlp_channels(self.norm2(x_BTC))))
-
-    def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
-        """The token linear, which both reads and writes the tokens."""
-        yield from self.linear_tokens.resized(old_grid, new_grid, "linear_tokens", inputs=True, outputs=True)

@@ -4,14 +4,15 @@ Shape suffixes: B batch, T tokens, C channels of a token, E hidden units of the 
 of the attention.
 """
 
-from collections.abc import Iterator
+import math
+from typing import ClassVar
 
 import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
-from mlpzoo.layers.grid_bound import GridBound
+from mlpzoo.layers.grid_bound import GridAxes, GridBound, as_grid
 from mlpzoo.layers.linear import Linear, gelu_form, has_hooks, is_plain, rest
 from mlpzoo.layers.mixing import TokenLinear
 from mlpzoo.ops import attention, linear, spatial_gate
@@ -27,7 +28,7 @@ class SpatialGatingUnit(GridBound):
 
     Args:
         dim: channels in; half of them come out.
-        num_tokens: tokens of an image.
+        num_tokens: tokens of an image, as the (height, width) of their grid; a number stands for a line of them.
         impl: which implementation of `mlpzoo.ops.spatial_gate` runs.
         norm_eps: epsilon of the gate's LayerNorm.
         device: where the parameters live.
@@ -40,10 +41,12 @@ class SpatialGatingUnit(GridBound):
         `(batch, num_tokens, dim)` to `(batch, num_tokens, dim / 2)`, contiguous.
     """
 
+    grid_axes: ClassVar[GridAxes] = {"proj.weight": ("out", "in"), "proj.bias": ("out",)}
+
     def __init__(
         self,
         dim: int,
-        num_tokens: int,
+        num_tokens: int | Grid,
         *,
         impl: str = "auto",
         norm_eps: float = 1e-5,
@@ -54,7 +57,9 @@ class SpatialGatingUnit(GridBound):
         if dim % 2:
             raise ValueError(f"a spatial gating unit halves its channels: {dim} is odd, choose an even number")
         self.norm = nn.LayerNorm(dim // 2, eps=norm_eps, device=device, dtype=dtype)
-        self.proj = TokenLinear(num_tokens, num_tokens, impl=impl, device=device, dtype=dtype)
+        self.grid = as_grid(num_tokens)
+        tokens = math.prod(self.grid)
+        self.proj = TokenLinear(tokens, tokens, impl=impl, device=device, dtype=dtype)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -73,10 +78,6 @@ class SpatialGatingUnit(GridBound):
         """The two halves of the channels to the first one, gated by the second."""
         # The map runs inside the op, so hooks on `proj` do not: hook the whole unit.
         return spatial_gate(u_BTG, self.norm(v_BTG), self.proj.weight, self.proj.bias, shift_BTG, self.proj.impl)
-
-    def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
-        """The map over the tokens, which both reads and writes them."""
-        yield from self.proj.resized(old_grid, new_grid, "proj", inputs=True, outputs=True)
 
 
 class TinyAttention(nn.Module):
@@ -121,7 +122,7 @@ class SpatialGatingMlp(nn.Module):
     Args:
         dim: channels in and out.
         mlp_dim: hidden units, the paper's d_ffn; an even number, for the gate halves them.
-        num_tokens: tokens of an image.
+        num_tokens: tokens of an image, as the (height, width) of their grid; a number stands for a line of them.
         attn_dim: channels of a `TinyAttention` that reads the same input and is added to the gate; 0 for none.
         act_layer: name of the activation, see `create_activation`.
         gate_norm_eps: epsilon of the gate's LayerNorm.
@@ -138,7 +139,7 @@ class SpatialGatingMlp(nn.Module):
         self,
         dim: int,
         mlp_dim: int,
-        num_tokens: int,
+        num_tokens: int | Grid,
         *,
         attn_dim: int = 0,
         act_layer: str = "gelu",
@@ -195,7 +196,7 @@ class GMLPBlock(nn.Module):
     Args:
         dim: channels of a token.
         mlp_dim: hidden units of the MLP, the paper's d_ffn, an even number.
-        num_tokens: tokens of an image.
+        num_tokens: tokens of an image, as the (height, width) of their grid; a number stands for a line of them.
         attn_dim: channels of the tiny attention in the gate, 64 in the paper's aMLP; 0 for none.
         act_layer: name of the activation.
         norm_eps: epsilon of the LayerNorm before the MLP.
@@ -214,7 +215,7 @@ class GMLPBlock(nn.Module):
         self,
         dim: int,
         mlp_dim: int,
-        num_tokens: int,
+        num_tokens: int | Grid,
         *,
         attn_dim: int = 0,
         act_layer: str = "gelu",

@@ -14,10 +14,11 @@ from mlpzoo.weights._formats import (
     HEAD,
     OWN,
     planned_shapes,
+    shapes_of,
     source_config,
     stated_size,
     strip_prefixes,
-    template,
+    whole_network,
 )
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -96,7 +97,7 @@ def _candidates(file: TensorFile, img_size: int | Grid | None) -> Iterator[Ident
                     config, _ = source_config(backbone, shapes, stated, trust_count=False)
                 except CheckpointError:
                     continue
-                wanted = template(backbone, config)
+                wanted = shapes_of(whole_network(backbone, config))
                 if getattr(config, "feature_norms", False):
                     # A backbone for dense prediction is saved without the norm that the classifier alone uses.
                     wanted = {

@@ -10,7 +10,7 @@ import torch
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from mlpzoo.models import FAMILIES, Backbone, IsotropicBackbone
+from mlpzoo.models import FAMILIES, Backbone
 from mlpzoo.models._keymap import Source
 from mlpzoo.ops.resize import Grid
 from mlpzoo.weights._files import CheckpointError, TensorFile, open_tensors, shorten
@@ -18,13 +18,15 @@ from mlpzoo.weights._formats import (
     FEATURE_NORMS,
     HEAD,
     OWN,
+    built,
     choose_plan,
     planned_shapes,
+    shapes_of,
     source_config,
     stated_size,
     strip_prefixes,
-    template,
     times,
+    whole_network,
 )
 from mlpzoo.weights.identify import identify
 
@@ -94,7 +96,8 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, img_size: int | Grid 
 def _fit(backbone: Backbone, file: TensorFile, img_size: int | Grid | None) -> tuple[dict[str, Tensor], LoadReport]:
     """Read every tensor of a file into the shapes of the backbone, or raise before anything is changed."""
     names = strip_prefixes(list(file.shapes))
-    wanted = template(backbone, backbone.config)
+    whole = whole_network(backbone, backbone.config)
+    wanted = shapes_of(whole)
     plan, unknown, title = choose_plan(backbone.family, names, wanted, file)
     if unknown:
         raise CheckpointError(
@@ -103,9 +106,10 @@ def _fit(backbone: Backbone, file: TensorFile, img_size: int | Grid | None) -> t
         )
     shapes = planned_shapes(plan, names, file)
     stated = stated_size(img_size, file.metadata)
-    trained_with, adapted = source_config(backbone, shapes, stated, trust_count=title == OWN)
-    if trained_with is not backbone.config:
-        wanted = template(backbone, trained_with)
+    trained_with, adapted = source_config(whole, shapes, stated, trust_count=title == OWN)
+    resized = trained_with is not whole.config
+    if resized:
+        wanted = shapes_of(whole_network(backbone, trained_with))
 
     needed = set(backbone.state_dict())
     fresh = [name for name in HEAD if name in shapes and shapes[name] != wanted.get(name)]
@@ -138,7 +142,7 @@ def _fit(backbone: Backbone, file: TensorFile, img_size: int | Grid | None) -> t
     if first_conv in values and shapes[first_conv] != wanted[first_conv]:
         values[first_conv] = adapt_input_conv(backbone.in_chans, values[first_conv])
         adapted.append(f"{first_conv} adapted from 3 to {backbone.in_chans} image channels")
-    if trained_with is not backbone.config:
+    if resized:
         values = _resized(backbone, trained_with, values)
     fresh = sorted(needed.intersection(fresh))
     not_finite = tuple(name for name in sorted(values) if not torch.isfinite(values[name]).all())
@@ -150,10 +154,9 @@ def _resized(backbone: Backbone, trained_with: Any, values: dict[str, Tensor]) -
 
     It takes the tensors out of `values`, so that none is held twice.
     """
-    assert isinstance(backbone, IsotropicBackbone)
-    at_source = type(backbone)(dataclasses.replace(trained_with, num_classes=0), device="meta")
+    at_source = built(backbone, dataclasses.replace(trained_with, num_classes=0))
     at_source.load_state_dict({name: values.pop(name) for name in at_source.state_dict()}, assign=True)
-    at_source.set_input_size(backbone.stem.img_size)
+    at_source.set_input_size(backbone.config.image_size)
     return {**values, **at_source.state_dict()}
 
 

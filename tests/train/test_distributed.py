@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from train.tiny import RECIPE
 
 import mlpzoo
+from mlpzoo.tasks import recipe_from
 from mlpzoo.train import dump_recipe, newest_checkpoint
 from mlpzoo.train.journal import read_metrics
-from mlpzoo.train.recipe_files import recipe_from
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork, which the launchers' tests need")
 ROOT = Path(__file__).parents[2]
