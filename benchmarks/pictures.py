@@ -130,7 +130,7 @@ def draw_ops(figure: Figure, rows: Group) -> bool:
     """How long the reference twin and other implementations of every call take, over ours."""
     rows = [row for row in rows if row["ratio_median"] is not None]
     calls = list(dict.fromkeys(f"{row['op']}  {row['call']}" for row in rows))
-    figure.set_size_inches(11.0, 1.6 + 0.3 * len(calls))
+    figure.set_size_inches(11.0, 2.0 + 0.3 * len(calls))
     axes = figure.subplots()
     for place, contender in enumerate(_names(rows, "contender")):
         some = [row for row in rows if row["contender"] == contender]

@@ -60,7 +60,7 @@ class Part(nn.Module):
 
 def create(model: str, impl: str, size: Size, **options: object) -> nn.Module:
     """A RetinaNet that takes images of this size as they are."""
-    from mlpzoo.tasks.detector import build_detector
+    from mlpzoo.tasks import build_detector
 
     sides = {"min_size": min(size), "max_size": max(size)}
     return build_detector("retinanet", model, CLASSES, backbone_options={"impl": impl, **options}, **sides)

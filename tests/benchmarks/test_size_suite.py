@@ -90,7 +90,7 @@ def test_the_probe_sees_what_a_step_adds_and_not_what_was_there():
 @LINUX
 def test_a_case_that_fails_is_told():
     with pytest.raises(RuntimeError, match="memory ended with 1"):
-        memory.in_process(models.memory_case, "no such model", "ours", 32, 1, "fp32", "forward", threads=1)
+        memory.in_process(memory.in_process, "no case", threads=1)
 
 
 def test_another_system_is_one_line_and_exit_code_2(monkeypatch, capsys):
