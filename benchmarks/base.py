@@ -110,26 +110,22 @@ class BaseContender:
 
 
 class BaseTrial(Runner):
-    """Stands for a trial in the other process, which holds one at a time: a new one takes the old one's place."""
+    """Stands for a `Trial` or an `OpTrial` in the other process, which holds one at a time, the last one made."""
 
     def __init__(self, base: Base, device: str) -> None:
         self.base = base
         self.device = device
 
     def layout(self, values: Values) -> Values:
-        """Its parameters have our names and shapes."""
-        return values
+        return values  # its parameters have our names and shapes
 
     def feed(self, images: Tensor, gradient: Tensor) -> None:
-        """See `Trial.feed`."""
         self.base.ask("call", "feed", images, gradient)
 
     def repeat(self, number: int) -> None:
-        """See `OpTrial.repeat`."""
         self.base.ask("call", "repeat", number)
 
     def values(self) -> Values:
-        """See `Trial.values`."""
         return {name: value.to(self.device) for name, value in self.base.ask("values").items()}
 
     def seconds(self, clock: object) -> float:
@@ -140,7 +136,6 @@ class BaseTrial(Runner):
         return taken
 
     def peak_cuda_mb(self) -> float:
-        """See `Trial.peak_cuda_mb`."""
         return self.base.ask("call", "peak_cuda_mb")
 
 

@@ -72,11 +72,7 @@ def commit() -> str:
 
 
 def resolve_commit(ref: str) -> str:
-    """Full hash of a commit, branch or tag of this checkout.
-
-    Raises:
-        ValueError: when there is no such thing, or no checkout.
-    """
+    """Full hash of a commit, branch or tag of this checkout; ValueError where there is none, or no checkout."""
     try:
         top = git("rev-parse", "--show-toplevel")
     except (OSError, subprocess.CalledProcessError):

@@ -46,16 +46,18 @@ def errors(found: Values, truth: Values) -> dict[str, float]:
 
 
 def hold(name: str, found: Mapping[str, float], limits: Mapping[str, float], reason: str) -> None:
-    """Compare errors with their limits; that of `GRADIENTS` is for every gradient without one.
-
-    Raises:
-        RedError: naming the first that is larger.
-    """
+    """Raise RedError for an error above its limit; that of `GRADIENTS` is for every gradient without one."""
     for key, error in found.items():
         limit = limits[key] if key in limits else limits[GRADIENTS]
         if not error <= limit:
             what = OUTPUT if key == OUTPUT else f"gradient of {key}"
             raise RedError(f"{name} {reason}: its {what} is off by {error:.1e} of its size (limit {limit:.1e})")
+
+
+def hold_same(name: str, found: Values, truth: Values) -> None:
+    """Raise RedError for a contender that does not compute what ours does, both in float64."""
+    limits = {OUTPUT: SAME_FUNCTION, GRADIENTS: SAME_FUNCTION}
+    hold(name, errors(found, truth), limits, "does not compute what ours does in float64")
 
 
 def budgets(found: Mapping[str, float], dtype: torch.dtype, floor: float = 0.0) -> dict[str, float]:
@@ -86,20 +88,15 @@ class Gate:
         self.truths: dict[int, Values] = {}
 
     def truth(self, num_images: int) -> Values:
-        """What ours gives for the first `num_images` images in float64, once every contender has given the same.
-
-        Raises:
-            RedError: naming the contender that computes something else.
-        """
-        if num_images in self.truths:
-            return self.truths[num_images]
-        truth: Values = {}
+        """What ours gives for the first `num_images` images in float64; RedError unless all contenders give the same."""
+        truth = self.truths.get(num_images, {})
+        if truth:
+            return truth
         for name, contender in self.contenders.items():
             trial = contender.trial(device=self.device, dtype=torch.float64, train=self.train)
             found = self._run(trial, num_images, num_images)
             truth = truth or found
-            limits = {OUTPUT: SAME_FUNCTION, GRADIENTS: SAME_FUNCTION}
-            hold(name, errors(found, trial.layout(truth)), limits, "does not compute what ours does in float64")
+            hold_same(name, found, trial.layout(truth))
         self.truths[num_images] = truth
         return truth
 
@@ -113,11 +110,7 @@ class Gate:
         return budgets(worst, dtype, TF32_FLOOR if tf32 else 0.0)
 
     def check(self, name: str, trial: Trial, limits: Mapping[str, float], batch: int) -> None:
-        """Run a trial at the batch size to be timed and hold its errors against the budgets.
-
-        Raises:
-            RedError: when one is larger.
-        """
+        """Run a trial at the batch size to be timed; RedError where an error is above its limit."""
         hold(name, self._errors(trial, batch), limits, "is not exact enough")
 
     def _errors(self, trial: Trial, batch: int) -> dict[str, float]:
@@ -127,9 +120,8 @@ class Gate:
     def _run(self, trial: Trial, num_images: int, batch: int) -> Values:
         """One step on a few images repeated to a batch: statistics over the batch, and all gradients, stay the same."""
         copies = batch // num_images
-        trial.feed(
-            self.images[:num_images].repeat(copies, 1, 1, 1), self.gradient[:num_images].repeat(copies, 1) / copies
-        )
+        images, gradient = self.images[:num_images], self.gradient[:num_images]
+        trial.feed(images.repeat(copies, 1, 1, 1), gradient.repeat(copies, 1) / copies)
         return trial.values()
 
 

@@ -42,16 +42,13 @@ def in_process(case: Callable[..., Step], *arguments: Any, threads: int) -> dict
     """Measure a step in a new process.
 
     Args:
-        case: a function of a module. It gets the arguments, prepares everything, does once what libraries keep memory
-            of for good, and returns the step.
+        case: a function of a module that prepares everything, does once what libraries keep memory of for good, and
+            returns the step.
         *arguments: of the case; JSON carries them.
         threads: CPU threads of PyTorch.
 
     Returns:
-        `added_mb`, the `seconds` of the step, and the step's own findings if it returns a dictionary.
-
-    Raises:
-        RuntimeError: when the process fails; its traceback is on stderr.
+        `added_mb`, the `seconds` of the step, and what the step returns if that is a dictionary.
     """
     request = {"module": case.__module__, "case": case.__qualname__, "threads": threads, "arguments": arguments}
     command = [sys.executable, "-m", "benchmarks.memory", json.dumps(request)]

@@ -80,11 +80,7 @@ def peers_of(name: str, wanted: tuple[str, ...], train: bool = False) -> list[st
 
 
 def model_options(name: str, img_size: int | Size | None) -> tuple[dict[str, Any], tuple[int, int, int]]:
-    """Options for `create_model`, and the shape of an image.
-
-    Raises:
-        ValueError: when the model cannot take images of that size.
-    """
+    """Options for `create_model`, and the shape of an image; ValueError for a size that the model cannot take."""
     about = mlpzoo.create_model(name, device="meta").pretrained_cfg
     channels, height, width = about["input_size"]
     if img_size is None:
@@ -96,11 +92,7 @@ def model_options(name: str, img_size: int | Size | None) -> tuple[dict[str, Any
 
 
 def check(options: Options, base: Base | None) -> None:
-    """Make sure that every model can be built at the sizes asked for, here and in the other commit.
-
-    Raises:
-        ValueError: when one cannot.
-    """
+    """Raise ValueError unless every model can be built at the sizes asked for, here and in the other commit."""
     for name in options.models:
         for size in options.value("img_sizes") or [options.value("img_size")]:
             built_with, _ = model_options(name, size or None)

@@ -54,11 +54,9 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """How it is written on the command line."""
         return "--" + self.name.replace("_", "-")
 
     def default_on(self, device: str) -> Any:
-        """Its value if not given."""
         return self.default[device] if isinstance(self.default, Mapping) else self.default
 
     def add_to(self, group: Any) -> None:
@@ -99,7 +97,7 @@ class Options(argparse.Namespace):
         return shlex.join(words)
 
     def value(self, name: str) -> Any:
-        """An option that not every suite takes; None if this one does not."""
+        """An option that not every suite takes, or None."""
         return getattr(self, name, None)
 
 
@@ -164,6 +162,11 @@ def several(name: str, what: str, names: Iterable[str], **changes: Any) -> Optio
     names = tuple(names)
     settings = {"help": f"{what}, of {', '.join(names)}", "default": names, "parse": one_of(name.rstrip("s"), names)}
     return Option(name=name, many=True, **{**settings, **changes})
+
+
+def numbers(name: str, what: str, default: tuple[int, ...]) -> Option:
+    """An option of several whole numbers of 0 or more."""
+    return Option(name=name, help=what, default=default, many=True, parse=at_least(0))
 
 
 positive = at_least(1)
@@ -237,11 +240,7 @@ def parse(arguments: Sequence[str] | None, suites: Mapping[str, "Suite"]) -> tup
 
 
 def resolve(options: Options, suite: "Suite") -> None:
-    """Fill in the defaults.
-
-    Raises:
-        ValueError: for models, a device or a commit that are not there, what is missing, or another system.
-    """
+    """Fill in the defaults; ValueError for what is not there: models, a device, a commit, a required option."""
     if suite.linux and sys.platform != "linux":
         raise ValueError(f"the suite {suite.name} reads the memory of processes from /proc, on Linux only")
     if options.device == "cuda" and not torch.cuda.is_available():

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from benchmarks import memory
 from benchmarks import options as opt
 from benchmarks.base import Base
-from benchmarks.gate import GRADIENTS, SAME_FUNCTION, errors, hold
+from benchmarks.gate import hold_same
 from benchmarks.measure import Row, measure
 from benchmarks.options import Options, Size
 from benchmarks.report import END, OURS, TIMES, WHAT
 from benchmarks.suite import Suite, register
-from benchmarks.trial import OUTPUT, Contender, Trial, Values
+from benchmarks.trial import Contender, Trial, Values
 
 IMPLS = {OURS: "auto", "reference": "reference"}
 PARTS = ("detector", "body")
@@ -74,11 +74,7 @@ def ready(detector: nn.Module, part: str, mode: str, size: Size, dtype: torch.dt
 
 
 def check_contenders(model: str) -> None:
-    """Compare the contenders in float64 on a small image.
-
-    Raises:
-        RedError: when they do not compute the same loss and gradients.
-    """
+    """Compare loss and gradients in float64 on a small image; RedError when they are not the same."""
     truth: Values = {}
     state = create(model, IMPLS[OURS], SMALL).state_dict()
     for contender, impl in IMPLS.items():
@@ -88,8 +84,7 @@ def check_contenders(model: str) -> None:
         torch.manual_seed(1)
         found = ready(detector, "detector", "training", SMALL, torch.float64).values()
         truth = truth or found
-        limits = {OUTPUT: SAME_FUNCTION, GRADIENTS: SAME_FUNCTION}
-        hold(f"{model}: {contender}", errors(found, truth), limits, "does not compute what ours does in float64")
+        hold_same(f"{model}: {contender}", found, truth)
 
 
 def memory_case(model: str, impl: str, part: str, mode: str, size: Size) -> memory.Step:

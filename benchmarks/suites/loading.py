@@ -64,13 +64,7 @@ register(
         linux=True,
         options=(
             *(opt.MODELS, opt.CPU_ONLY, opt.several("forms", "of files", FORMS)),
-            opt.Option(
-                name="img_sizes",
-                help="to load at, in pixels; 0 for the file's own",
-                default=(0,),
-                many=True,
-                parse=opt.at_least(0),
-            ),
+            opt.numbers("img_sizes", "to load at, in pixels; 0 for the file's own", (0,)),
         ),
         columns=("model", "form", "img_size", "file_mb", "added_mb", "added_over_file", "seconds"),
     )

@@ -1,6 +1,7 @@
 """The suites of whole models: `infer`, `train`, `size` (the same at several image sizes) and `memory`."""
 
 import dataclasses
+import functools
 import gc
 import itertools
 import statistics
@@ -20,16 +21,6 @@ from benchmarks.suite import Suite, register
 from benchmarks.trial import Trial
 
 PEERS = opt.several("peers", "who is timed beside ours, where a model has them", models.PEERS)
-
-
-def run_infer(options: Options, name: str, base: Base | None) -> Iterator[list[Row]]:
-    """Time a forward pass; see `run_model`."""
-    return run_model(options, name, base, train=False, size=options.img_size)
-
-
-def run_train(options: Options, name: str, base: Base | None) -> Iterator[list[Row]]:
-    """Time a forward and a backward pass; see `run_model`."""
-    return run_model(options, name, base, train=True, size=options.img_size)
 
 
 def run_sizes(options: Options, name: str, base: Base | None) -> Iterator[list[Row]]:
@@ -52,7 +43,7 @@ def run_sizes(options: Options, name: str, base: Base | None) -> Iterator[list[R
 
 
 def run_model(
-    options: Options, name: str, base: Base | None, *, train: bool, size: int | Size | None
+    options: Options, name: str, base: Base | None, *, train: bool, size: Size | None = None
 ) -> Iterator[list[Row]]:
     """Time a model and its peers, one configuration after the other.
 
@@ -61,7 +52,7 @@ def run_model(
         name: of the model.
         base: another commit to compare with.
         train: whether a step is forward and backward, or forward in inference mode.
-        size: of the images; the model's own if None.
+        size: of the images; `options.img_size` or the model's own if None.
 
     Yields:
         The rows of a configuration, ours first.
@@ -69,7 +60,7 @@ def run_model(
     Raises:
         RedError: when a contender computes something else than it should; nothing was timed in that configuration.
     """
-    built_with, image = models.model_options(name, size)
+    built_with, image = models.model_options(name, size or options.value("img_size"))
     flops = models.count_flops(name, built_with, image, train)
     contenders = models.build(name, built_with, tuple({**dict.fromkeys(options.peers), "reference": None}), train)
     timed = [OURS, *models.peers_of(name, options.peers, train)]
@@ -90,7 +81,7 @@ def run_model(
             common = {"compiled": int(compiled), "dtype": dtype, "batch": batch}
             common |= {"img_size": Size(*image[1:]), "pairs": options.pairs}
             title = f"{name} {dtype} {'compiled' if compiled else 'eager'} batch {batch}"
-            title += f" size {common['img_size']}" if size else ""
+            title += f" size {common['img_size']}"
             print(f"{title}: checking, then {options.pairs} pairs of {', '.join(timed)}", file=sys.stderr)
             trials: dict[str, Trial] = {}
             for key in timed:
@@ -182,13 +173,20 @@ INFER = register(
     Suite(
         name="infer",
         summary="forward passes of models",
-        run=run_infer,
+        run=functools.partial(run_model, train=False),
         check=models.check,
         options=(opt.MODELS, opt.DEVICE, _BATCH, opt.IMG_SIZE, PEERS, *_HOW),
         columns=("model", *_COLUMNS),
     )
 )
-register(dataclasses.replace(INFER, name="train", summary="forward and backward passes of models", run=run_train))
+register(
+    dataclasses.replace(
+        INFER,
+        name="train",
+        summary="forward and backward passes of models",
+        run=functools.partial(run_model, train=True),
+    )
+)
 register(
     Suite(
         name="size",

@@ -133,11 +133,7 @@ class OpGate:
         self.limits = budgets(errors(found, self.truth), dtype)
 
     def check(self, name: str, trial: OpTrial) -> None:
-        """Run a trial once and hold the error of everything it gives against its budget.
-
-        Raises:
-            RedError: when one is larger.
-        """
+        """Run a trial once; RedError where the error of anything it gives is above its limit."""
         hold(name, errors(trial.values(), self.truth), self.limits, "is not exact enough")
 
 

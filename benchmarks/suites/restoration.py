@@ -64,16 +64,8 @@ register(
             dataclasses.replace(opt.MODELS, help="restoration networks", gather=_restorers),
             opt.CPU_ONLY,
             dataclasses.replace(opt.SIZES, default=(Size(1024, 1024), Size(2048, 2048))),
-            opt.Option(
-                name="tiles",
-                help="sides in pixels; 0 for no tiles",
-                default=(256, 512),
-                many=True,
-                parse=opt.at_least(0),
-            ),
-            opt.Option(
-                name="overlap", help="of tiles, in pixels (default: the library's choice)", parse=opt.at_least(0)
-            ),
+            opt.numbers("tiles", "sides in pixels; 0 for no tiles", (256, 512)),
+            opt.Option(name="overlap", help="in pixels (default: the library's choice)", parse=opt.at_least(0)),
         ),
         columns=("model", "img_size", "tile", "overlap", "passes", "added_mb", "seconds"),
     )
