@@ -25,6 +25,9 @@ def _resize_maps(w_NT: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
             f"{old_grid[0] * old_grid[1]}"
         )
     w_NHW = w_NT.to(torch.promote_types(w_NT.dtype, torch.float32)).reshape(1, -1, *old_grid)
+    # On a CPU, PyTorch (2.11 to 2.14) resizes wrongly to a width of 1 alone: there height and width change places.
+    if new_grid[1] == 1:
+        w_NHW, new_grid = w_NHW.transpose(2, 3).contiguous(), (1, new_grid[0])
     resized = F.interpolate(w_NHW, size=new_grid, mode="bicubic", antialias=True, align_corners=False)
     return resized.reshape(w_NT.shape[0], -1)
 
@@ -94,7 +97,7 @@ def resize_axis(w: Tensor, axis: int, role: str, old_grid: Grid, new_grid: Grid)
         raise ValueError(f"unknown role '{role}' of an axis: 'in' or 'out', perhaps with '_height' or '_width'")
     if line:
         place = ("height", "width").index(line)
-        old_grid, new_grid = (old_grid[place], 1), (new_grid[place], 1)
+        old_grid, new_grid = (1, old_grid[place]), (1, new_grid[place])
     resize = resize_input_tokens if side == "in" else resize_output_tokens
     maps = w.movedim(axis, -1)
     resized = resize(maps.reshape(-1, maps.shape[-1]), old_grid, new_grid)
