@@ -73,7 +73,7 @@ class DenseBackbone(nn.Module):
         self.out_indices = take_indices(len(STRIDES), out_indices)
         config = family_of(name).variants[name.split(".")[0]]
         has_stages = config.has_stages
-        if config.image_size and not has_stages:
+        if config.image_size:
             options.setdefault("dynamic_img_size", not window)
         elif window:
             raise ValueError(f"window=True is for networks bound to one image size, and {name} takes any")
@@ -95,10 +95,10 @@ class DenseBackbone(nn.Module):
         reductions = net.feature_info.reduction()
         self.pyramid: SimpleFeaturePyramid | None = None
         if has_stages:
-            if not set(reductions) <= set(STRIDES) or backbone.config.image_size:
+            if not set(reductions) <= set(STRIDES):
                 raise ValueError(
-                    f"{name} has maps of strides {', '.join(map(str, reductions))} at one image size, and dense heads "
-                    f"want 4, 8, 16 and 32 at any: choose CycleMLP, or a network without stages"
+                    f"{name} has maps of strides {', '.join(map(str, reductions))}, and dense heads want 4, 8, 16 and "
+                    f"32: choose a network with stages of those strides, such as CycleMLP, or one without stages"
                 )
             self.channels, self.strides = tuple(net.feature_info.channels()), tuple(reductions)
         else:

@@ -174,7 +174,7 @@ def test_checkpointing():
         ("mixer", {"out_indices": 5}, ValueError, "asked for the last 5 features"),
         ("cyclemlp", {"frozen_stages": 5}, ValueError, "frozen_stages must be from -1 to 4, got 5"),
         ("cyclemlp", {"window": True}, ValueError, "window=True is for networks bound to one image size"),
-        ("vip", {}, ValueError, "vip_s7 has maps of strides 7, 14, 14, 14 at one image size"),
+        ("vip", {}, ValueError, "vip_s7 has maps of strides 7, 14, 14, 14, and dense heads want 4, 8, 16 and 32"),
         ("mixer", {"window": True, "window_overlap": 1.0}, ValueError, r"overlap must be in \[0, 1\)"),
         ("mixer", {"ouput_stride": 8}, TypeError, "has no option 'ouput_stride'"),
         ("mixer", {"embed_dim": 18}, ValueError, "18 channels cannot be halved on the way from stride 16 to 4"),
