@@ -88,7 +88,7 @@ class Gate:
         self.truths: dict[int, Values] = {}
 
     def truth(self, num_images: int) -> Values:
-        """What ours gives for the first `num_images` images in float64; RedError unless all contenders give the same."""
+        """What ours gives for the first `num_images` images in float64; RedError unless all contenders give it."""
         truth = self.truths.get(num_images, {})
         if truth:
             return truth

@@ -147,11 +147,11 @@ class DenseBackbone(nn.Module):
                 f"{max(self.strides)} pixels wide: enlarge them, or leave that map out of out_indices"
             )
         maps = self.body(x_BIHW)
-        if self.pyramid is None:
-            return maps
+        if self.pyramid is not None:
+            maps = self.pyramid(maps[0])
+        # A network bound to a grid pads images to a size that it can take.
         return [
-            y[:, :, : -(-height // stride), : -(-width // stride)]
-            for y, stride in zip(self.pyramid(maps[0]), self.strides, strict=True)
+            y[:, :, : -(-height // stride), : -(-width // stride)] for y, stride in zip(maps, self.strides, strict=True)
         ]
 
     def train(self, mode: bool = True) -> "DenseBackbone":
