@@ -230,8 +230,13 @@ def test_compile():
         torch.testing.assert_close(compiled(image(*size)), model(image(*size)))
 
 
-def test_export():
-    model = create("vit")
-    x = image(64, 64)
-    program = torch.export.export(model, (x,))
-    torch.testing.assert_close(program.module()(x), model(x))
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.11."), reason="the exporter of PyTorch 2.11 binds programs to one size, see above"
+)
+@pytest.mark.parametrize("family", ["mixer", "vit"])
+def test_one_exported_program_serves_every_size(family):
+    """The size the network is bound to among them, at which nothing needs resizing."""
+    model, auto = create(family, depth=1), torch.export.Dim.AUTO
+    program = torch.export.export(model, (image(64, 80),), dynamic_shapes={"x": {2: auto, 3: auto}}).module()
+    for size in ((64, 80), (48, 64), (96, 32), (50, 90)):
+        torch.testing.assert_close(program(image(*size)), model(image(*size)))
