@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
+from mlpzoo.layers.folding import mergeable
 from mlpzoo.layers.grid_bound import GridAxes, GridBound, as_grid
 from mlpzoo.layers.linear import gelu_form
 from mlpzoo.layers.mlp import MlpBlock
@@ -21,6 +22,7 @@ ChannelMixing = MlpBlock
 
 
 @fusable
+@mergeable
 class TokenLinear(nn.Module):
     """A linear layer over the token axis of `(batch, tokens, channels)`.
 
@@ -76,6 +78,7 @@ def activated_tokens(layer: nn.Module, act: nn.Module, x_BTC: Tensor) -> Tensor:
     """`act(layer(x_BTC))`, in one pass where a kernel does both."""
     form = gelu_form(act)
     if form and fast_path(layer, act):
+        assert isinstance(layer, TokenLinear)
         return token_linear(x_BTC, layer.weight, layer.bias, layer.impl, form)
     return act(layer(x_BTC))
 

@@ -8,14 +8,15 @@ from timm.data import create_dataset
 
 from mlpzoo.inference import ImageError, read_image
 from mlpzoo.tasks.classification_recipe import Data
+from mlpzoo.train.data import Readable
 from mlpzoo.train.sources import Split, open_registered, sources
 
 TASK = "classification"
 Mode = Literal["L", "RGB"]
 
 
-class Images(Protocol):
-    """Labelled images that can be read in any order."""
+class Images(Readable, Protocol):
+    """Labelled images that can be read in any order, each as an image and its label."""
 
     @property
     def classes(self) -> Sequence[str] | None:
@@ -24,15 +25,6 @@ class Images(Protocol):
     @property
     def labels(self) -> Sequence[int] | None:
         """Label of each image, where known without reading it."""
-
-    def __len__(self) -> int:
-        """Number of images."""
-
-    def read(self, index: int) -> tuple[Image.Image, int]:
-        """An image and its label; an `ImageError` where it cannot be read."""
-
-    def name(self, index: int) -> str:
-        """What the image is called: its file, where it has one."""
 
 
 class FileImages:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mlpzoo.inference import read_image
 from mlpzoo.train._run import publish, staging
+from mlpzoo.train.data import Readable
 
 ANNOTATIONS = "annotations.json"
 IMAGES = "images"
@@ -22,21 +23,15 @@ Target = dict[str, Tensor]
 """What torchvision's detectors train on: `boxes`, `(objects, 4)` in pixels, and `labels` from 1, 0 being background."""
 
 
-class DetectionData(Protocol):
+class DetectionData(Readable, Protocol):
     """Images with boxes, as the detection task reads them."""
 
     @property
     def classes(self) -> Sequence[str]:
         """Names of the classes."""
 
-    def __len__(self) -> int:
-        """Number of images."""
-
     def read(self, index: int, seed: int = 0) -> tuple[Image.Image, Target]:
-        """An image and what is in it; an `ImageError` where it cannot be read. Data made on the fly follow the seed."""
-
-    def name(self, index: int) -> str:
-        """What the image is called in messages."""
+        """An image and what is in it. Data made on the fly follow the seed."""
 
     def annotations(self) -> dict[str, Any]:
         """All boxes in COCO's format, images in order."""
@@ -165,7 +160,7 @@ def require_pycocotools() -> tuple[Any, Any]:
 
 
 def average_precision(annotations: dict[str, Any], found: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
-    """COCO's average precision of detections, by its own tools.
+    """COCO's average precision of detections, computed by pycocotools.
 
     Args:
         annotations: the true boxes, in COCO's format.
