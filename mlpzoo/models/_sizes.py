@@ -107,7 +107,7 @@ class SizedNetwork(nn.Module):
         """
         sides = self.config.working_sides()
         if sides is None:
-            height, width = (side + -side % m for side, m in zip(img_size, self.size_multiple, strict=True))
+            height, width = ((side + m - 1) // m * m for side, m in zip(img_size, self.size_multiple, strict=True))
             return height, width
         if max(img_size) > max(sides):
             raise ValueError(f"got an image of {times(img_size)} pixels, but {self.config.sizes_that_work}")
