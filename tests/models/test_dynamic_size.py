@@ -165,6 +165,15 @@ def test_layers_are_the_networks_own_where_nothing_changes():
     assert seen[2] is own[2]
 
 
+def test_resized_weights_are_let_go_with_their_layer():
+    """One layer's at a time: they may be larger than all others together."""
+    model, seen = create("mixer"), []
+    model.blocks[0].register_forward_hook(lambda block, args, y: seen.append(block.mlp_tokens.fc1.weight))
+    with torch.no_grad():
+        model(image(64, 64))
+    assert seen[0] is model.blocks[0].mlp_tokens.fc1.weight
+
+
 def test_other_dtypes_are_resized_anew():
     model, x = create("mixer"), image(64, 64)
     with torch.no_grad():
