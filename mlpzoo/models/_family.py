@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mlpzoo.models._base import Backbone, BackboneConfig
+from mlpzoo.models._base import Backbone
+from mlpzoo.models._config import BackboneConfig
 from mlpzoo.models._keymap import KeyMap
 
 Stats = tuple[float, float, float]

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mlpzoo.ops._torch import surely_equal
+
 Grid = tuple[int, int]
 
 
@@ -54,7 +56,7 @@ def resize_output_tokens(w_NT: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor
     Raises:
         ValueError: when `w_NT` does not span `old_grid`.
     """
-    if old_grid == new_grid:
+    if surely_equal(old_grid, new_grid):
         return w_NT
     return _resize_maps(w_NT, old_grid, new_grid).to(w_NT.dtype)
 
@@ -73,7 +75,7 @@ def resize_input_tokens(w_NT: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
     Raises:
         ValueError: when `w_NT` does not span `old_grid`.
     """
-    if old_grid == new_grid:
+    if surely_equal(old_grid, new_grid):
         return w_NT
     w_NU = _resize_maps(w_NT, old_grid, new_grid)
     w_NU = w_NU * (w_NT.shape[-1] / w_NU.shape[-1])
