@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from timm.layers import to_2tuple
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 
 from mlpzoo._model_table import ModelSize, digest, measure, read_table
-from mlpzoo.models import FAMILIES, Backbone, BackboneConfig, Family, PyramidConfig
+from mlpzoo.models import CLASSIFICATION, FAMILIES, Backbone, BackboneConfig, Family, families
 from mlpzoo.weights import (
     CONFIG,
+    CheckpointError,
     data_config,
     fetch_hub,
     load_checkpoint,
@@ -28,6 +28,13 @@ from mlpzoo.weights import (
 
 LOCAL = "local-dir:"
 HUB = "hf-hub:"
+CREATED_BY = {
+    CLASSIFICATION: "mlpzoo.create_model",
+    "detection": "mlpzoo.dense.load_detector",
+    "restoration": "mlpzoo.restoration.create_restorer",
+}
+"""The function that builds networks of a task, and opens folders of them."""
+
 BUILD_OPTIONS = ("device", "dtype", "features_only", "out_indices", "feature_cls", "feature_cfg")
 """Options of every model besides its config's fields."""
 
@@ -63,6 +70,9 @@ def create_model(
         folder = _folder(name, options.pop("cache_dir", None))
         config = read_config(folder)
         name = config["architecture"]
+        task = config.get("task", CLASSIFICATION)
+        if task != CLASSIFICATION:
+            raise CheckpointError(f"{folder} holds a network for {task} ({name}){_created_elsewhere(task)}")
         options = {**config.get("model_args", {}), **options}
         options.setdefault("pretrained_cfg_overlay", _overlay(config.get("pretrained_cfg", {})))
         checkpoint_path = checkpoint_path or weights_file(folder)
@@ -74,26 +84,27 @@ def create_model(
     return model
 
 
-def list_models(filter: str | list[str] = "", *, pretrained: bool = False) -> list[str]:
+def list_models(filter: str | list[str] = "", *, pretrained: bool = False, task: str = CLASSIFICATION) -> list[str]:
     """Names of the zoo's models, in the order of the papers' tables.
 
     Args:
         filter: a wildcard pattern or several, such as `"mixer_*"`.
         pretrained: only those with released weights.
+        task: what the networks do; `create_model` builds those for `"classification"`.
 
     Returns:
         The names, without tags.
     """
-    names = [name for family in FAMILIES.values() for name in family.variants]
+    names = [name for family in families(task) for name in family.variants]
     if pretrained:
-        released = {tagged.split(".")[0] for tagged in list_pretrained()}
+        released = {tagged.split(".")[0] for tagged in list_pretrained(task=task)}
         names = [name for name in names if name in released]
     return _filtered(names, filter)
 
 
-def list_pretrained(filter: str | list[str] = "") -> list[str]:
+def list_pretrained(filter: str | list[str] = "", *, task: str = CLASSIFICATION) -> list[str]:
     """Released weights as `name.tag`."""
-    return _filtered([tagged for family in FAMILIES.values() for tagged in family.weights], filter)
+    return _filtered([tagged for family in families(task) for tagged in family.weights], filter)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -225,19 +236,47 @@ def family_of(name: str) -> Family:
     return _family_of(name.split(".")[0])
 
 
+def register(family: Family) -> None:
+    """Take a family up: its variants get names in `create_model` and timm, its files are loaded and identified.
+
+    The families of this package are registered when it is imported. Another package calls this for its own.
+
+    Args:
+        family: the family. Its model's class is defined in a module of its own.
+
+    Raises:
+        ValueError: when the family's name or a variant's is taken, here or in timm; nothing is registered then.
+    """
+    if FAMILIES.get(family.name, family) is not family:
+        raise ValueError(f"there is a family named '{family.name}' already: {FAMILIES[family.name].title}")
+    said = getattr(family.model, "family", None)
+    if said != family.name:
+        raise ValueError(f"the model of family '{family.name}' must have that name in `family`, not {said!r}")
+    if family.task == CLASSIFICATION:
+        taken = [name for name in family.variants if timm.is_model(name)]
+        if taken:
+            raise ValueError(f"there are models with these names already, here or in timm: {', '.join(taken)}")
+        _register_with_timm(family)
+    FAMILIES[family.name] = family
+
+
 def register_all() -> None:
-    """Register every variant with timm, under its family's module. A name timm already has is refused."""
-    for family in FAMILIES.values():
-        module = sys.modules[family.model.__module__]
-        module.default_cfgs = generate_default_cfgs(_default_cfgs(family))  # type: ignore[attr-defined]
-        # `register_model` looks its function up in, and adds its name to, the module the function says it is from.
-        exported = list(getattr(module, "__all__", ()))
-        for name in family.variants:
-            assert not timm.is_model(name), f"timm already has a model named {name}"
-            entrypoint = _entrypoint(family, name)
-            setattr(module, name, entrypoint)
-            register_model(entrypoint)
-        module.__all__ = exported + list(family.variants)  # type: ignore[attr-defined]
+    """Register every family of this package."""
+    for family in list(FAMILIES.values()):
+        register(family)
+
+
+def _register_with_timm(family: Family) -> None:
+    """Give every variant an entrypoint in its family's module, where timm looks for it."""
+    module = sys.modules[family.model.__module__]
+    module.default_cfgs = generate_default_cfgs(_default_cfgs(family))  # type: ignore[attr-defined]
+    # `register_model` looks its function up in, and adds its name to, the module the function says it is from.
+    exported = list(getattr(module, "__all__", ()))
+    for name in family.variants:
+        entrypoint = _entrypoint(family, name)
+        setattr(module, name, entrypoint)
+        register_model(entrypoint)
+    module.__all__ = exported + list(family.variants)  # type: ignore[attr-defined]
 
 
 def _entrypoint(family: Family, name: str) -> Callable[..., nn.Module]:
@@ -261,16 +300,15 @@ def _entrypoint(family: Family, name: str) -> Callable[..., nn.Module]:
             config = config_with(family.variants[name], name, {**trained_with, **overrides})
             return family.model(config, device=device, dtype=dtype)
 
-        pyramid = isinstance(family.variants[name], PyramidConfig)
         model = build_model_with_cfg(
             build,
             name,
             pretrained and released is None,
-            feature_cfg={"feature_cls": "getter", "out_indices": None if pyramid else 3},
+            feature_cfg={"feature_cls": "getter", "out_indices": None if family.variants[name].has_stages else 3},
             **options,
         )
-        if isinstance(model, Backbone) and hasattr(model.config, "img_size"):
-            model._remember_input_size(to_2tuple(model.config.img_size))
+        if isinstance(model, Backbone) and model.config.image_size:
+            model._remember_input_size(model.config.image_size)
         if released:
             load_checkpoint(model, released)
         return model
@@ -289,7 +327,7 @@ def _default_cfgs(family: Family) -> dict[str, dict[str, Any]]:
             **family.data,
             "first_conv": config.first_conv,
             "classifier": "head",
-            "fixed_input_size": hasattr(config, "img_size"),
+            "fixed_input_size": config.image_size is not None,
             "paper_ids": "arXiv:" + family.paper.rsplit("/", 1)[-1],
             "paper_name": family.title,
             "origin_url": family.code,
@@ -349,7 +387,12 @@ def _tags(family: Family, name: str) -> list[str]:
 
 
 def _family_of(name: str) -> Family:
-    return next(family for family in FAMILIES.values() if name in family.variants)
+    return next(family for family in families() if name in family.variants)
+
+
+def _created_elsewhere(task: str) -> str:
+    creator = CREATED_BY.get(task)
+    return f", which {creator} builds, not {CREATED_BY[CLASSIFICATION]}" if creator else ""
 
 
 def _filtered(names: list[str], filter: str | list[str]) -> list[str]:
@@ -361,6 +404,9 @@ def _filtered(names: list[str], filter: str | list[str]) -> list[str]:
 def _check_name(name: str) -> None:
     base, _, tag = name.partition(".")
     if base not in list_models():
+        other = next((family.task for family in FAMILIES.values() if base in family.variants), None)
+        if other:
+            raise ValueError(f"{base} is a network for {other}{_created_elsewhere(other)}")
         near = difflib.get_close_matches(base, list_models(), 3, 0.5)
         hint = f"The nearest: {', '.join(near)}." if near else f"The models: {', '.join(list_models())}."
         raise ValueError(f"unknown model '{base}'. {hint} `mlpzoo.list_models()` lists all")

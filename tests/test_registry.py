@@ -1,46 +1,19 @@
+import dataclasses
+import importlib
+import json
 import subprocess
 import sys
 
 import pytest
 import timm
 import torch
+from families import CASES, names
 
 import mlpzoo
-from mlpzoo.models import FAMILIES
+from mlpzoo.models import FAMILIES, families
+from mlpzoo.registry import CREATED_BY, register
 
-# Measured by running the authors' code, or timm's where it is the same.
-PARAMETERS = {
-    "mixer_s32": 19_104_624,
-    "mixer_s16": 18_528_264,
-    "mixer_b32": 60_293_428,
-    "mixer_b16": 59_880_472,
-    "mixer_l32": 206_939_264,
-    "mixer_l16": 208_196_168,
-    "resmlp_s12": 15_350_872,
-    "resmlp_s24": 30_020_680,
-    "resmlp_s36": 44_690_488,
-    "resmlp_b24_p8": 129_138_280,
-    "cyclemlp_b1": 15_155_400,
-    "cyclemlp_b2": 26_802_504,
-    "cyclemlp_b3": 38_385_720,
-    "cyclemlp_b4": 51_796_552,
-    "cyclemlp_b5": 75_747_280,
-    "vip_s14": 29_892_904,
-    "vip_s7": 25_114_984,
-    "vip_m7": 55_272_488,
-    "vip_l7": 87_784_936,
-    "vit_ti16": 5_717_416,
-    "vit_s16": 22_050_664,
-    "vit_b16": 86_567_656,
-    "vit_l16": 304_326_632,
-    "vit_r26_s32": 36_431_912,
-    "gmlp_ti16": 5_867_328,
-    "gmlp_s16": 19_422_656,
-    "gmlp_b16": 73_075_392,
-    "convmixer_d1536_20": 51_625_960,
-    "convmixer_d768_32": 21_110_248,
-    "convmixer_d1024_20": 24_383_464,
-}
+PARAMETERS = {name: number for case in CASES.values() for name, number in case.parameters.items()}
 
 
 def run(code: str) -> subprocess.CompletedProcess:
@@ -76,7 +49,7 @@ def test_importing_adds_little_to_timm():
 def test_family_modules_export_what_they_name():
     done = run(
         "import mlpzoo, sys\n"
-        "for family in mlpzoo.models.FAMILIES.values():\n"
+        "for family in mlpzoo.models.families():\n"
         "    module = sys.modules[family.model.__module__]\n"
         "    exec(f'from {module.__name__} import *')\n"
         "    assert all(name in globals() for name in family.variants)\n"
@@ -89,8 +62,12 @@ def test_parameter_counts(name):
     assert mlpzoo.model_info(name).parameters == PARAMETERS[name]
 
 
+def test_every_family_has_its_test_data():
+    assert set(names()) == {family.name for family in families()}
+
+
 def test_every_variant_is_registered_and_described():
-    assert len(mlpzoo.list_models()) == sum(len(family.variants) for family in FAMILIES.values())
+    assert len(mlpzoo.list_models()) == sum(len(family.variants) for family in families())
     for name in mlpzoo.list_models():
         assert timm.is_model(name)
         info = mlpzoo.model_info(name)
@@ -186,3 +163,30 @@ def test_image_sizes_that_do_not_fit():
     model = mlpzoo.create_model("mixer_s32", depth=1)
     with pytest.raises(ValueError, match=r"got an image of 256×224.*bound to 224×224.*img_size=.*set_input_size"):
         model(torch.randn(1, 3, 256, 224))
+
+
+def test_a_name_of_another_task_says_which_function_builds_it(monkeypatch, tmp_path):
+    other = dataclasses.replace(FAMILIES["mixer"], name="other", variants={"other_s1": None}, task="restoration")
+    monkeypatch.setitem(FAMILIES, "other", other)
+    assert mlpzoo.list_models("other*") == []
+    assert mlpzoo.list_models("other*", task="restoration") == ["other_s1"]
+    with pytest.raises(ValueError, match=r"other_s1 is a network for restoration, which mlpzoo\.restoration\."):
+        mlpzoo.create_model("other_s1")
+    for task, creator in CREATED_BY.items():
+        module, _, function = creator.rpartition(".")
+        assert callable(getattr(importlib.import_module(module), function))
+        if task != "classification":
+            (tmp_path / "config.json").write_text(json.dumps({"architecture": "other_s1", "task": task}))
+            with pytest.raises(mlpzoo.CheckpointError, match=rf"a network for {task} \(other_s1\), which {creator}"):
+                mlpzoo.create_model(f"local-dir:{tmp_path}")
+
+
+def test_what_is_taken_is_not_registered_again():
+    mixer = FAMILIES["mixer"]
+    with pytest.raises(ValueError, match=r"names already, here or in timm: mixer_s32, mixer_s16"):
+        register(mixer)
+    with pytest.raises(ValueError, match="there is a family named 'mixer' already: MLP-Mixer"):
+        register(dataclasses.replace(mixer))
+    with pytest.raises(ValueError, match="must have that name in `family`, not 'mixer'"):
+        register(dataclasses.replace(mixer, name="blender"))
+    assert "blender" not in FAMILIES

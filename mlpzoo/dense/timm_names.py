@@ -10,12 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import timm
-from timm.layers import to_2tuple
 from timm.models import FeatureInfo, register_model
 from torch import nn
 
 from mlpzoo.dense.backbone import STRIDES, DenseBackbone
-from mlpzoo.models import FAMILIES, IsotropicConfig
+from mlpzoo.models import families
 
 __all__ = ["PyramidFeatures", "register_pyramids"]
 
@@ -53,11 +52,11 @@ class PyramidFeatures(DenseBackbone):
 def register_pyramids() -> None:
     """Register a name with timm for every network without stages whose patches are a power of 2 wide."""
     exported = list(__all__)
-    for family in FAMILIES.values():
+    for family in families():
         for name, config in family.variants.items():
-            if not isinstance(config, IsotropicConfig):
+            if config.has_stages:
                 continue
-            if all(side & (side - 1) == 0 for side in to_2tuple(config.patch_size)):
+            if all(stride & (stride - 1) == 0 for stride in config.feature_strides):
                 entrypoint = _entrypoint(name)
                 assert not timm.is_model(entrypoint.__name__), f"timm already has {entrypoint.__name__}"
                 register_model(entrypoint)

@@ -6,6 +6,7 @@ Shape suffixes: B batch, I image channels, C channels in, O channels out, H × W
 import torch
 from torch import Tensor, nn
 
+from mlpzoo.ops import channels_last, channels_second
 from mlpzoo.ops.resize import Grid
 
 
@@ -57,7 +58,7 @@ class ConvEmbed(nn.Module):
     def embed(self, x_BIHW: Tensor) -> Tensor:
         """What `forward` does, for subclasses."""
         # Laying out the image is cheaper than laying out the map that it becomes.
-        x_BIHW = x_BIHW.contiguous(memory_format=torch.channels_last)
+        x_BIHW = channels_last(x_BIHW)
         return self.proj(x_BIHW).permute(0, 2, 3, 1).contiguous()
 
 
@@ -70,4 +71,4 @@ class Downsample(ConvEmbed):
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """`(batch, height, width, in_chans)` to `(batch, height', width', out_chans)`."""
-        return self.proj(x_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
+        return self.proj(channels_second(x_BHWC)).permute(0, 2, 3, 1).contiguous()

@@ -13,7 +13,7 @@ GridAxes = Mapping[str, tuple[str, ...]]
 
 def as_grid(num_tokens: int | Grid) -> Grid:
     """The grid that a layer is told of: height and width, or a number of tokens, which stands for a line of them."""
-    return (num_tokens, 1) if isinstance(num_tokens, int) else (num_tokens[0], num_tokens[1])
+    return (1, num_tokens) if isinstance(num_tokens, int) else (num_tokens[0], num_tokens[1])
 
 
 class GridFound(NamedTuple):

@@ -10,16 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
+from mlpzoo.layers.folding import mergeable
 from mlpzoo.layers.grid_bound import GridAxes, GridBound, as_grid
-from mlpzoo.layers.linear import gelu_form, has_hooks
+from mlpzoo.layers.linear import gelu_form
 from mlpzoo.layers.mlp import MlpBlock
-from mlpzoo.ops import token_linear
+from mlpzoo.ops import fast_path, fusable, token_linear
 from mlpzoo.ops.resize import Grid
 
 ChannelMixing = MlpBlock
 """The paper's name for an `MlpBlock` over the channels of every token: `(B, T, C)` to `(B, T, C)`."""
 
 
+@fusable
+@mergeable
 class TokenLinear(nn.Module):
     """A linear layer over the token axis of `(batch, tokens, channels)`.
 
@@ -61,9 +64,9 @@ class TokenLinear(nn.Module):
         if self.bias is not None:
             nn.init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, x_BTC: Tensor, act: str = "none") -> Tensor:
-        """`(batch, in_tokens, channels)` to `(batch, out_tokens, channels)`, through the activation named."""
-        return token_linear(x_BTC, self.weight, self.bias, impl=self.impl, act=act)
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """`(batch, in_tokens, channels)` to `(batch, out_tokens, channels)`."""
+        return token_linear(x_BTC, self.weight, self.bias, impl=self.impl)
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
@@ -72,11 +75,11 @@ class TokenLinear(nn.Module):
 
 
 def activated_tokens(layer: nn.Module, act: nn.Module, x_BTC: Tensor) -> Tensor:
-    """`act(layer(x_BTC))`, in one pass where a kernel does both: a `TokenLinear` by Triton, with a GELU."""
-    if type(layer) is TokenLinear and layer.impl == "triton" and not has_hooks(layer, act):
-        form = gelu_form(act)
-        if form:
-            return layer(x_BTC, form)
+    """`act(layer(x_BTC))`, in one pass where a kernel does both."""
+    form = gelu_form(act)
+    if form and fast_path(layer, act):
+        assert isinstance(layer, TokenLinear)
+        return token_linear(x_BTC, layer.weight, layer.bias, layer.impl, form)
     return act(layer(x_BTC))
 
 

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
 from mlpzoo.layers.grid_bound import GridAxes, GridBound, as_grid
-from mlpzoo.layers.linear import Linear, gelu_form, has_hooks, is_plain, rest
+from mlpzoo.layers.linear import apply_linear, gelu_form, rest
 from mlpzoo.layers.mixing import TokenLinear
-from mlpzoo.ops import attention, linear, spatial_gate
-from mlpzoo.ops.linear import compiles_to_operator, is_watched
+from mlpzoo.ops import attention, fast_path, fusable, linear_halves, spatial_gate
 from mlpzoo.ops.resize import Grid
 
 
+@fusable
 class SpatialGatingUnit(GridBound):
     """Multiply one half of the channels by a linear map over the tokens of the other half, normalized.
 
@@ -76,8 +76,11 @@ class SpatialGatingUnit(GridBound):
 
     def gated(self, u_BTG: Tensor, v_BTG: Tensor, shift_BTG: Tensor | None = None) -> Tensor:
         """The two halves of the channels to the first one, gated by the second."""
-        # The map runs inside the op, so hooks on `proj` do not: hook the whole unit.
-        return spatial_gate(u_BTG, self.norm(v_BTG), self.proj.weight, self.proj.bias, shift_BTG, self.proj.impl)
+        v_BTG, proj = self.norm(v_BTG), self.proj
+        if fast_path(proj):
+            return spatial_gate(u_BTG, v_BTG, proj.weight, proj.bias, shift_BTG, proj.impl)
+        gate_BTG = proj(v_BTG)
+        return u_BTG * (gate_BTG if shift_BTG is None else gate_BTG + shift_BTG)
 
 
 class TinyAttention(nn.Module):
@@ -107,13 +110,14 @@ class TinyAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.impl = impl
-        self.qkv = Linear(dim, 3 * attn_dim, impl=rest(impl), device=device, dtype=dtype)
-        self.proj = Linear(attn_dim, out_dim, impl=rest(impl), device=device, dtype=dtype)
+        self.qkv = nn.Linear(dim, 3 * attn_dim, device=device, dtype=dtype)
+        self.proj = nn.Linear(attn_dim, out_dim, device=device, dtype=dtype)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """`(batch, tokens, dim)` to `(batch, tokens, out_dim)`."""
-        q_B1TA, k_B1TA, v_B1TA = self.qkv(x_BTC).unsqueeze(1).chunk(3, dim=-1)
-        return self.proj(attention(q_B1TA, k_B1TA, v_B1TA, impl=self.impl).squeeze(1))
+        q_B1TA, k_B1TA, v_B1TA = apply_linear(self.qkv, x_BTC, impl=rest(self.impl)).unsqueeze(1).chunk(3, dim=-1)
+        x_BTA = attention(q_B1TA, k_B1TA, v_B1TA, impl=self.impl).squeeze(1)
+        return apply_linear(self.proj, x_BTA, impl=rest(self.impl))
 
 
 class SpatialGatingMlp(nn.Module):
@@ -155,39 +159,26 @@ class SpatialGatingMlp(nn.Module):
             if attn_dim
             else None
         )
-        self.fc1 = Linear(dim, mlp_dim, impl=rest(impl), device=device, dtype=dtype)
+        self.impl = rest(impl)
+        self.fc1 = nn.Linear(dim, mlp_dim, device=device, dtype=dtype)
         self.act = create_activation(act_layer)
         self.drop1 = nn.Dropout(drop)
         self.gate = SpatialGatingUnit(
             mlp_dim, num_tokens, impl=impl, norm_eps=gate_norm_eps, device=device, dtype=dtype
         )
-        self.fc2 = Linear(mlp_dim // 2, dim, impl=rest(impl), device=device, dtype=dtype)
+        self.fc2 = nn.Linear(mlp_dim // 2, dim, device=device, dtype=dtype)
         self.drop2 = nn.Dropout(drop)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """`(batch, num_tokens, dim)` to the same."""
         shift_BTG = self.attn(x_BTC) if self.attn is not None else None
-        if not self._may_halve(x_BTC):
-            x_BTG = self.gate(self.drop1(self.act(self.fc1(x_BTC))), shift_BTG)
-        else:
-            u_BTG, v_BTG = self._halves(x_BTC)
+        fc1 = self.fc1
+        if gelu_form(self.act) and fast_path(fc1, self.act, self.drop1, self.gate):
+            u_BTG, v_BTG = linear_halves(x_BTC, fc1.weight, fc1.bias, gelu_form(self.act), self.impl)
             x_BTG = self.gate.gated(u_BTG, v_BTG, shift_BTG)
-        return self.drop2(self.fc2(x_BTG))
-
-    def _may_halve(self, x_BTC: Tensor) -> bool:
-        """Whether it saves time to compute the gate's halves apart, and nobody would notice."""
-        if torch.is_grad_enabled() or (self.drop1.training and self.drop1.p > 0):
-            return False
-        if is_watched(x_BTC, self.fc1.weight) and not compiles_to_operator(x_BTC, self.fc1.weight, self.fc1.bias):
-            return False
-        plain = is_plain(self.fc1) and gelu_form(self.act) and type(self.gate) is SpatialGatingUnit
-        return bool(plain) and not has_hooks(self.fc1, self.act, self.drop1, self.gate)
-
-    def _halves(self, x_BTC: Tensor) -> tuple[Tensor, Tensor]:
-        """What the gate takes, each half dense: a norm would copy one that is not."""
-        fc1, form = self.fc1, gelu_form(self.act)
-        (wu_GC, wv_GC), (bu_G, bv_G) = fc1.weight.chunk(2), fc1.bias.chunk(2)
-        return linear(x_BTC, wu_GC, bu_G, form, fc1.impl), linear(x_BTC, wv_GC, bv_G, form, fc1.impl)
+        else:
+            x_BTG = self.gate(self.drop1(apply_linear(fc1, x_BTC, self.act, impl=self.impl)), shift_BTG)
+        return self.drop2(apply_linear(self.fc2, x_BTG, impl=self.impl))
 
 
 class GMLPBlock(nn.Module):

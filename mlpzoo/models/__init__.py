@@ -8,7 +8,7 @@ import importlib
 import pkgutil
 
 from mlpzoo.models._base import Backbone, BackboneConfig, GridBoundConfig
-from mlpzoo.models._family import Family, Weights
+from mlpzoo.models._family import CLASSIFICATION, Family, Weights
 from mlpzoo.models._isotropic import IsotropicBackbone, IsotropicConfig, IsotropicMapBackbone, IsotropicMapConfig
 from mlpzoo.models._maps import MapBackbone
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig
@@ -25,8 +25,16 @@ def _discovered() -> dict[str, Family]:
 
 
 FAMILIES = _discovered()
+"""Name to family. `mlpzoo.registry.register` adds to it."""
+
+
+def families(task: str = CLASSIFICATION) -> list[Family]:
+    """The families whose networks do a task."""
+    return [family for family in FAMILIES.values() if family.task == task]
+
 
 __all__ = [
+    "CLASSIFICATION",
     "FAMILIES",
     "Backbone",
     "BackboneConfig",
@@ -40,4 +48,5 @@ __all__ = [
     "PyramidBackbone",
     "PyramidConfig",
     "Weights",
+    "families",
 ]

@@ -44,6 +44,9 @@ class BackboneConfig:
     norm_eps: float = 1e-6
     impl: str = "auto"
 
+    has_stages: ClassVar[bool] = False
+    """Whether the network's parts are stages of falling resolution, each of which gives a feature map of its own."""
+
     def __post_init__(self) -> None:
         """Refuse values no network can be built from."""
         self._require("num_classes", self.num_classes >= 0, "0 or more")
@@ -72,9 +75,34 @@ class BackboneConfig:
         """Name of the convolution that sees the image, whose input channels are the image's."""
         return "stem.proj"
 
-    def fields_from_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-        """Fields, besides those every family has, that a state dict of these shapes in our layout was built with."""
-        return {}
+    @property
+    def stem_width(self) -> int:
+        """Output channels of `first_conv`."""
+        raise NotImplementedError
+
+    @property
+    def feature_strides(self) -> tuple[int, ...]:
+        """Pixels for one position of each feature map that `forward_intermediates` gives."""
+        raise NotImplementedError
+
+    @property
+    def optional_prefixes(self) -> tuple[str, ...]:
+        """What the names of parameters begin with that some files lack; loading leaves those as they were drawn."""
+        return ()
+
+    def fields_from_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
+        """Fields that a file was built with, as far as its shapes tell of them, to recognize files by.
+
+        Args:
+            shapes: names, in our layout, to shapes.
+
+        Returns:
+            Field to value; None where the file is plainly not of this variant.
+        """
+        stem = shapes.get(f"{self.first_conv}.weight", ())
+        if len(stem) != 4 or stem[0] != self.stem_width:
+            return None
+        return {"in_chans": stem[1], "num_classes": shapes.get("head.weight", (0,))[0]}
 
     def drop_path_rates(self, num_blocks: int) -> list[float]:
         """The stochastic depth rate of each block, in order."""

@@ -9,6 +9,7 @@ from mlpzoo.models._keymap import KeyMap
 
 Stats = tuple[float, float, float]
 HALF: Stats = (0.5, 0.5, 0.5)
+CLASSIFICATION = "classification"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,8 @@ class Family:
         formats: key maps from the layouts that its files are released in to ours.
         to_timm: the key map from our layout to timm's, where timm has the architecture.
         timm_twins: variant to timm's name of the same network, where timm has it.
+        task: what its networks do: `"classification"`, `"restoration"` or `"segmentation"`. Only those that classify
+            are registered with timm and created by `mlpzoo.create_model`.
     """
 
     name: str
@@ -77,3 +80,4 @@ class Family:
     formats: tuple[KeyMap, ...] = ()
     to_timm: KeyMap | None = None
     timm_twins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    task: str = CLASSIFICATION

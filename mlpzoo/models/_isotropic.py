@@ -42,6 +42,16 @@ class IsotropicConfig(GridBoundConfig):
         sides = to_2tuple(self.patch_size)
         self._require("patch_size", len(sides) == 2 and min(sides) >= 1, "a size or a (height, width), in pixels")
 
+    @property
+    def stem_width(self) -> int:
+        """Channels of a token."""
+        return self.embed_dim
+
+    @property
+    def feature_strides(self) -> tuple[int, ...]:
+        """The longer side of a patch, for every block."""
+        return (max(to_2tuple(self.patch_size)),) * self.depth
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IsotropicMapConfig(BackboneConfig):
@@ -62,6 +72,16 @@ class IsotropicMapConfig(BackboneConfig):
         super().__post_init__()
         for name in ("embed_dim", "depth", "patch_size"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
+
+    @property
+    def stem_width(self) -> int:
+        """Channels of the map."""
+        return self.embed_dim
+
+    @property
+    def feature_strides(self) -> tuple[int, ...]:
+        """The side of a patch, for every block."""
+        return (self.patch_size,) * self.depth
 
 
 class _Blocks(Backbone):

@@ -38,11 +38,33 @@ class PyramidConfig(BackboneConfig):
     feature_norms: bool = False
     norm_eps: float = 1e-5
 
+    has_stages = True
+
     def __post_init__(self) -> None:
         """Refuse values no network can be built from."""
         super().__post_init__()
         for name in ("embed_dims", "depths", "mlp_ratios"):
             self._require_for_each_stage(name)
+
+    @property
+    def stem_width(self) -> int:
+        """Channels of the first stage."""
+        return self.embed_dims[0]
+
+    @property
+    def feature_strides(self) -> tuple[int, ...]:
+        """4 for the first stage and twice as many for each that follows, unless a family overrides it."""
+        return tuple(4 * 2**stage for stage in range(len(self.depths)))
+
+    @property
+    def optional_prefixes(self) -> tuple[str, ...]:
+        """Files of classifiers lack the norms of feature maps, and those of dense prediction the final norm."""
+        return ("feature_norms.", "norm.") if self.feature_norms else ()
+
+    def fields_from_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
+        """As in the base class, and whether there are norms of feature maps."""
+        told = super().fields_from_shapes(shapes)
+        return told and {**told, "feature_norms": any(name.startswith("feature_norms.") for name in shapes)}
 
     def _require_for_each_stage(self, name: str) -> None:
         # JSON has no tuples: a config that went through a file comes back with lists.

@@ -6,7 +6,9 @@ sizes and images that are not square can be trained; the authors' networks take 
 """
 
 import dataclasses
+import itertools
 import math
+import operator
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -42,6 +44,11 @@ class VipConfig(PyramidConfig, GridBoundConfig):
         self._require("patch_size", self.patch_size >= 1, "1 or more")
         self._require_for_each_stage("strides")
         self._require("strides", self.strides[0] == 1, "1 for the first stage")
+
+    @property
+    def feature_strides(self) -> tuple[int, ...]:
+        """The side of a patch, times the strides up to each stage."""
+        return tuple(itertools.accumulate(self.strides, operator.mul, initial=self.patch_size))[1:]
 
     def stage_lengths(self, side: int) -> list[int]:
         """Positions of each stage along a side of so many pixels, rounded down."""

@@ -73,10 +73,16 @@ class VitConfig(IsotropicConfig):
         """Name of the convolution that sees the image."""
         return super().first_conv if self.resnet_depths is None else "stem.backbone.conv_root"
 
-    def fields_from_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-        """The units of the tanh layer before the head, where there is one."""
+    @property
+    def stem_width(self) -> int:
+        """Channels of a token, or of a hybrid what its ResNet begins with."""
+        return super().stem_width if self.resnet_depths is None else self.resnet_width
+
+    def fields_from_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
+        """As in the base class, and the units of the tanh layer before the head, where there is one."""
+        told = super().fields_from_shapes(shapes)
         representation = shapes.get("pre_logits.fc.bias")
-        return {"representation_size": representation[0]} if representation else {}
+        return {**told, "representation_size": representation[0]} if told and representation else told
 
 
 class VisionTransformer(GridBound, IsotropicBackbone):

@@ -96,6 +96,7 @@ def save_restorer(model: MAXIM, folder: str | Path, *, architecture: str, about:
     folder = Path(folder)
     config = {
         "architecture": architecture,
+        "task": "restoration",
         "model_args": dataclasses.asdict(model.config),
         **({"about": about} if about else {}),
     }

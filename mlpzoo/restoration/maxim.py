@@ -27,7 +27,7 @@ from mlpzoo.layers import (
     UpsampleNHWC,
 )
 from mlpzoo.layers.init import flax_default_
-from mlpzoo.layers.linear import Linear
+from mlpzoo.layers.linear import apply_linear
 from mlpzoo.ops import resize_nearest
 
 
@@ -129,7 +129,7 @@ class MaximBlock(nn.Module):
         super().__init__()
         dim = config.dim(min(level, config.depth - 1))
         shared: dict[str, Any] = {"act_layer": config.act_layer, "norm_eps": config.norm_eps, **dd}
-        self.proj = Linear(in_dim, dim, **dd)
+        self.proj = nn.Linear(in_dim, dim, **dd)
         self.mixings = nn.ModuleList(
             MultiAxisMlp(
                 dim,
@@ -157,7 +157,7 @@ class MaximBlock(nn.Module):
 
     def forward(self, x_BHWC: Tensor, earlier_BHWC: Tensor | None = None) -> Tensor:
         """A map, and what the stage before made at this level, to a map."""
-        shortcut = x_BHWC = self.proj(x_BHWC)
+        shortcut = x_BHWC = apply_linear(self.proj, x_BHWC)
         for mixing, attn in zip(self.mixings, self.attns, strict=True):
             x_BHWC = attn(mixing(x_BHWC))
         x_BHWC = x_BHWC + shortcut

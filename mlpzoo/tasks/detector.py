@@ -131,6 +131,7 @@ def save_detector(
     config = dataclasses.asdict(detector.config)
     content = {
         "architecture": f"{KIND}_{config['backbone']}",
+        "task": "detection",
         "detector": {"kind": KIND, **config},
         **({"about": dict(about)} if about else {}),
     }

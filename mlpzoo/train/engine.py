@@ -16,6 +16,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import DistributedType
 from torch import nn
 
+from mlpzoo.ops import _torch
 from mlpzoo.train._run import publish, staging
 from mlpzoo.train.checkpoints import CheckpointFolder
 from mlpzoo.train.config import Recipe, Run
@@ -244,10 +245,9 @@ def read_run(folder: Path, kinds: dict[str, type[Recipe]], advice: str = "its re
 
 def count_flops(module: nn.Module, example: torch.Tensor) -> float:
     """FLOPs of a forward pass, counted without computing it."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter, torch.no_grad():
+    with _torch.fake_tensors(), FlopCounterMode(display=False) as counter, torch.no_grad():
         module(torch.empty_like(example))
     return float(counter.get_total_flops())
 

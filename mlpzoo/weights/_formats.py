@@ -24,8 +24,6 @@ IMG_SIZE = "img_size"
 """The entry of a safetensors file's metadata that says which image size its weights are bound to, as JSON."""
 
 HEAD = ("head.weight", "head.bias")
-FEATURE_NORMS = "feature_norms."
-"""Norms of a dense-prediction backbone, which classification files do not have."""
 
 Plan = dict[str, list[Source]]
 

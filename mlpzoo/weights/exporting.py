@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.layers import to_2tuple
 from torch import Tensor, nn
 
-from mlpzoo.models import FAMILIES, Backbone, BackboneConfig, Family, Weights
+from mlpzoo.models import FAMILIES, Backbone, BackboneConfig, Family, Weights, families
 from mlpzoo.ops.resize import Grid
 from mlpzoo.weights._files import CheckpointError, shorten
 from mlpzoo.weights._writing import write_safetensors
@@ -155,7 +154,7 @@ def convert(
 
 
 def _family(name: str) -> Family:
-    for family in FAMILIES.values():
+    for family in families():
         if name in family.variants:
             return family
     raise ValueError(f"unknown model '{name}': `mlpzoo list` shows all")
@@ -166,7 +165,6 @@ def data_config(family: Family, config: BackboneConfig, weights: Weights | None 
     data = dict(family.data)
     if weights:
         data |= {key: getattr(weights, key) for key in ("mean", "std", "interpolation", "crop_pct")}
-    img_size = getattr(config, "img_size", None)
-    if img_size:
-        data["input_size"] = (config.in_chans, *to_2tuple(img_size))
+    if config.image_size:
+        data["input_size"] = (config.in_chans, *config.image_size)
     return {**data, "num_classes": config.num_classes}

@@ -5,13 +5,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlpzoo.models import FAMILIES, BackboneConfig, PyramidConfig
+from mlpzoo.models import BackboneConfig, families
 from mlpzoo.models._keymap import Source, as_is
 from mlpzoo.ops.resize import Grid
 from mlpzoo.weights._files import CheckpointError, TensorFile, open_tensors
 from mlpzoo.weights._formats import (
-    FEATURE_NORMS,
-    HEAD,
     OWN,
     planned_shapes,
     shapes_of,
@@ -41,7 +39,7 @@ class Identified:
     @property
     def overrides(self) -> dict[str, Any]:
         """Options of `create_model(name)` that build the network the file was saved from."""
-        variant = next(family.variants[self.name] for family in FAMILIES.values() if self.name in family.variants)
+        variant = next(family.variants[self.name] for family in families() if self.name in family.variants)
         fields = (field.name for field in dataclasses.fields(variant))
         return {key: getattr(self.config, key) for key in fields if getattr(self.config, key) != getattr(variant, key)}
 
@@ -80,7 +78,7 @@ def identify(file: TensorFile, img_size: int | Grid | None = None) -> Identified
 def _candidates(file: TensorFile, img_size: int | Grid | None) -> Iterator[Identified]:
     stated = stated_size(img_size, file.metadata)
     names = strip_prefixes(list(file.shapes))
-    for family in FAMILIES.values():
+    for family in families():
         own = {name: [Source(name, as_is)] for name in names}
         formats = [(OWN, own), *((key_map.title, key_map.complete_plan(names)) for key_map in family.formats)]
         for title, plan in formats:
@@ -98,26 +96,16 @@ def _candidates(file: TensorFile, img_size: int | Grid | None) -> Iterator[Ident
                 except CheckpointError:
                     continue
                 wanted = shapes_of(whole_network(backbone, config))
-                if getattr(config, "feature_norms", False):
-                    # A backbone for dense prediction is saved without the norm that the classifier alone uses.
-                    wanted = {
-                        key: shape for key, shape in wanted.items() if key in shapes or not key.startswith("norm.")
-                    }
+                optional = config.optional_prefixes
+                wanted = {key: shape for key, shape in wanted.items() if key in shapes or not key.startswith(optional)}
                 if wanted == shapes:
                     yield Identified(name, config, title)
 
 
-def _told_by(variant: Any, shapes: Shapes) -> BackboneConfig | None:
+def _told_by(variant: BackboneConfig, shapes: Shapes) -> BackboneConfig | None:
     """The variant's config with the fields that the shapes tell of; None where they are plainly not its own."""
-    stem = shapes.get(f"{variant.first_conv}.weight", ())
-    width = variant.embed_dims[0] if isinstance(variant, PyramidConfig) else variant.embed_dim
-    if len(stem) != 4 or (variant.first_conv == "stem.proj" and stem[0] != width):
-        return None
-    told: dict[str, Any] = {"in_chans": stem[1], "num_classes": shapes.get(HEAD[0], (0,))[0]}
-    if isinstance(variant, PyramidConfig):
-        told["feature_norms"] = any(name.startswith(FEATURE_NORMS) for name in shapes)
-    told |= variant.fields_from_shapes(shapes)
+    told = variant.fields_from_shapes(shapes)
     try:
-        return dataclasses.replace(variant, **told)
+        return dataclasses.replace(variant, **told) if told else None
     except ValueError:
         return None

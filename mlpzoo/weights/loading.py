@@ -15,7 +15,6 @@ from mlpzoo.models._keymap import Source
 from mlpzoo.ops.resize import Grid
 from mlpzoo.weights._files import CheckpointError, TensorFile, open_tensors, shorten
 from mlpzoo.weights._formats import (
-    FEATURE_NORMS,
     HEAD,
     OWN,
     built,
@@ -117,8 +116,9 @@ def _fit(backbone: Backbone, file: TensorFile, img_size: int | Grid | None) -> t
         plan.pop(name)
     if not any(name in shapes for name in HEAD):
         fresh += HEAD
-    if not any(name.startswith(FEATURE_NORMS) for name in plan):
-        fresh += [name for name in needed if name.startswith(FEATURE_NORMS)]
+    for prefix in backbone.config.optional_prefixes:
+        if not any(name.startswith(prefix) for name in plan):
+            fresh += [name for name in needed if name.startswith(prefix)]
     missing = sorted(needed - set(plan) - set(fresh))
     unexpected = sorted(plan[name][0].name for name in set(plan) - set(wanted))
     if missing or unexpected:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from models import tiny
 from torch import nn
 
-from mlpzoo.models import FAMILIES, IsotropicBackbone
+from mlpzoo.models import IsotropicBackbone, families
 
-COLUMNAR = [name for name in FAMILIES if issubclass(FAMILIES[name].model, IsotropicBackbone)]
+COLUMNAR = [family.name for family in families() if issubclass(family.model, IsotropicBackbone)]
 SIZES = [(48, 64), (64, 64), (80, 112), (16, 16)]
 every_family = pytest.mark.parametrize("family", COLUMNAR)
 

@@ -104,7 +104,7 @@ def test_sizes_of_the_papers_networks():
     for size in (256, 230, (224, 225), 0):
         with pytest.raises(ValueError, match=f"may each be {sides}"):
             mlpzoo.create_model("vip_s7", img_size=size, device="meta")
-    assert mlpzoo.create_model("vip_s7", img_size=(448, 336), device="meta").stem.img_size == (448, 336)
+    assert mlpzoo.create_model("vip_s7", img_size=(448, 336), device="meta").config.image_size == (448, 336)
 
 
 def test_images_of_another_size():
@@ -159,3 +159,17 @@ def test_initial_values_are_the_authors():
             assert 0.015 < float(parameter.detach().std()) < 0.025, name
     assert not model.head.bias.any()
     assert isinstance(model.stages[0].downsample, nn.Identity)
+
+
+def test_dynamic_img_size():
+    """Images are padded to the next size that works, and the channels cut anew."""
+    model = create(dynamic_img_size=True).eval()
+    fixed = create(img_size=(56, 28))
+    fixed.load_state_dict(model.state_dict())
+    fixed.eval()
+    x = image(50, 28)
+    padded = torch.nn.functional.pad(x, (0, 0, 0, 6))
+    torch.testing.assert_close(model(x), fixed(padded))
+    assert model.stages[0].blocks[0].attn.grid == (16, 16)
+    with pytest.raises(ValueError, match=r"got an image of 120×28 pixels.*may each be 14, 28, 56, 112 pixels"):
+        model(image(120, 28))
