@@ -25,11 +25,11 @@ def apply_linear(layer: nn.Module, x: Tensor, act: nn.Module | None = None, *, i
         `(..., out_features)`.
     """
     if not fast_path(layer):
-        y = layer(x)
-    elif act is None or not gelu_form(act) or not fast_path(act):
-        y = linear(x, layer.weight, layer.bias, impl=impl)
-    else:
+        return layer(x) if act is None else act(layer(x))
+    assert isinstance(layer, nn.Linear)
+    if act is not None and gelu_form(act) and fast_path(act):
         return linear(x, layer.weight, layer.bias, gelu_form(act), impl)
+    y = linear(x, layer.weight, layer.bias, impl=impl)
     return y if act is None else act(y)
 
 
@@ -47,6 +47,7 @@ def apply_linear_to(layer: nn.Module, make: Callable[..., Tensor], *inputs: Tens
     """
     if not fast_path(layer):
         return layer(make(*inputs))
+    assert isinstance(layer, nn.Linear)
     return linear_of(make, inputs, layer.weight, layer.bias, impl)
 
 

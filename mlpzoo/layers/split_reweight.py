@@ -62,6 +62,7 @@ def reweighted_and_projected(
     """`proj(reweight(h, w, c))`; the backward pass adds the three branches again, which are saved anyhow."""
     if not fast_path(reweight):
         return apply_linear(proj, reweight(h_BHWC, w_BHWC, c_BHWC), impl=impl)
+    assert isinstance(reweight, SplitReweight)
     make = functools.partial(reweighted_sum, impl=reweight.impl)
     logits = reweight.logits(h_BHWC, w_BHWC, c_BHWC)
     return apply_linear_to(proj, make, h_BHWC, w_BHWC, c_BHWC, logits, impl=impl)
