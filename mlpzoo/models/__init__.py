@@ -8,9 +8,10 @@ import importlib
 import pkgutil
 
 from mlpzoo.models._base import Backbone, BackboneConfig
-from mlpzoo.models._family import CLASSIFICATION, Family, Weights
+from mlpzoo.models._family import CLASSIFICATION, RESTORATION, Family, Weights
 from mlpzoo.models._isotropic import IsotropicBackbone, IsotropicConfig
 from mlpzoo.models._maps import MapBackbone
+from mlpzoo.models._network import Network
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig
 
 
@@ -36,12 +37,14 @@ def families(task: str = CLASSIFICATION) -> list[Family]:
 __all__ = [
     "CLASSIFICATION",
     "FAMILIES",
+    "RESTORATION",
     "Backbone",
     "BackboneConfig",
     "Family",
     "IsotropicBackbone",
     "IsotropicConfig",
     "MapBackbone",
+    "Network",
     "PyramidBackbone",
     "PyramidConfig",
     "Weights",

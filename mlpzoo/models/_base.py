@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from mlpzoo.models._network import Network
 from mlpzoo.ops._triton import require_triton
 from mlpzoo.ops.resize import Grid
 
@@ -88,14 +89,13 @@ def take_indices(num_features: int, indices: int | Sequence[int] | None) -> list
     return [i % num_features for i in indices]
 
 
-class Backbone(nn.Module):
+class Backbone(Network):
     """Base of the two base classes: a config, a head, and the part of timm's contract that ignores shape.
 
     A subclass calls `build_head` last but one in its constructor and `reset_parameters` last.
     """
 
-    family: ClassVar[str] = ""
-    """Name of the family, the key of its entry in `mlpzoo.models.FAMILIES`."""
+    head_names = ("head.weight", "head.bias")
     global_pools: ClassVar[tuple[str, ...]] = ("avg", "")
     """The values of `global_pool` that this family takes."""
     feature_stack: ClassVar[str] = ""
@@ -268,9 +268,9 @@ class Backbone(nn.Module):
             raise RuntimeError("the loader of released files lives in mlpzoo.weights: import mlpzoo first")
         loader(self, checkpoint_path)
 
-    def explain_misfit(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
-        """What to do about a checkpoint of these names and shapes, in our layout, that does not fit; or nothing."""
-        return ""
+    def template(self, config: BackboneConfig) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of a whole network of this kind, with the head that this one has by now."""
+        return super().template(dataclasses.replace(config, num_classes=self.num_classes))
 
     def _new_classifier(self, num_classes: int, **dd: Any) -> nn.Module:
         return nn.Linear(self.head_hidden_size, num_classes, **dd) if num_classes > 0 else nn.Identity()

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from mlpzoo.inference import FilePath, ImageError
-from mlpzoo.restoration._create import LOCAL, create_restorer
+from mlpzoo.models import Network
+from mlpzoo.registry import LOCAL
+from mlpzoo.restoration._create import create_restorer
 from mlpzoo.restoration._restore import restore
-from mlpzoo.restoration.maxim import MAXIM
 from mlpzoo.restoration.metrics import WINDOW, psnr, ssim
 from mlpzoo.restoration.pictures import SUFFIXES, check_output, read_picture, write_picture
 from mlpzoo.weights import CheckpointError, read_config
@@ -56,7 +57,7 @@ def load_restorer(
     task: str | None = None,
     dataset: str | None = None,
     device: torch.device | str | None = None,
-) -> MAXIM:
+) -> Network:
     """Build a trained network for `restore_files`.
 
     Args:

@@ -24,7 +24,8 @@ from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from torch import Tensor, nn
 
-from mlpzoo.restoration import MAXIM, Picture, create_restorer, psnr, restore, save_restorer, ssim, write_picture
+from mlpzoo.models import Network
+from mlpzoo.restoration import Picture, create_restorer, psnr, restore, save_restorer, ssim, write_picture
 from mlpzoo.train._run import Progress, publish, staging
 
 ARCHITECTURE = "maxim_s1"
@@ -216,7 +217,7 @@ def _to_8_bits(x: Tensor) -> Tensor:
 
 
 def _train(
-    model: MAXIM, photographs: list[Tensor], seed: int, epochs: int, progress: bool
+    model: Network, photographs: list[Tensor], seed: int, epochs: int, progress: bool
 ) -> Iterator[dict[str, float]]:
     """Train the network in place; what each epoch reached is yielded as it ends."""
     generator = torch.Generator().manual_seed(seed)

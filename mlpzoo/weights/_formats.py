@@ -6,13 +6,13 @@ Names and shapes are all that is looked at here; no tensor is read.
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from timm.layers import to_2tuple
 
-from mlpzoo.models import FAMILIES, Backbone, IsotropicBackbone
+from mlpzoo.models import FAMILIES, IsotropicBackbone, Network
 from mlpzoo.models._keymap import Source, as_is
 from mlpzoo.ops.resize import Grid
 from mlpzoo.weights._files import CheckpointError, TensorFile
@@ -38,14 +38,6 @@ def strip_prefixes(names: list[str]) -> dict[str, str]:
         inside = {bare.removeprefix(prefix): name for bare, name in stripped.items() if bare.startswith(prefix)}
         stripped = inside or stripped
     return stripped
-
-
-def template(backbone: Backbone, config: Any) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the whole network, heads and all, without allocating it."""
-    config = dataclasses.replace(config, num_classes=backbone.num_classes)
-    build: Callable[..., Backbone] = type(backbone)
-    whole = build(config, device="meta")
-    return {name: tuple(value.shape) for name, value in whole.state_dict().items()}
 
 
 def choose_plan(
@@ -102,7 +94,7 @@ def stated_size(img_size: int | Grid | None, metadata: Mapping[str, str]) -> Gri
 
 
 def source_config(
-    backbone: Backbone, shapes: Mapping[str, tuple[int, ...]], stated: Grid | None, *, trust_count: bool
+    backbone: Network, shapes: Mapping[str, tuple[int, ...]], stated: Grid | None, *, trust_count: bool
 ) -> tuple[Any, list[str]]:
     """The config the file was trained with: the model's, at the file's own image size.
 

@@ -17,7 +17,6 @@ from mlpzoo.weights._formats import (
     source_config,
     stated_size,
     strip_prefixes,
-    template,
 )
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -96,7 +95,7 @@ def _candidates(file: TensorFile, img_size: int | Grid | None) -> Iterator[Ident
                     config, _ = source_config(backbone, shapes, stated, trust_count=False)
                 except CheckpointError:
                     continue
-                wanted = template(backbone, config)
+                wanted = backbone.template(config)
                 if getattr(config, "feature_norms", False):
                     # A backbone for dense prediction is saved without the norm that the classifier alone uses.
                     wanted = {
