@@ -5,6 +5,8 @@ import struct
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 TIFF = {b"II*\0": "<", b"MM\0*": ">"}
 
+COLOUR_SEGMENTS = {0xE0: 16, 0xEE: 14}
+"""JPEG's markers of the segments of JFIF and of Adobe, and the bytes of a whole one."""
 TIFF_TAGS = frozenset(
     (
         *(256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284),  # size, samples, photometric, strips, planes
@@ -38,12 +40,12 @@ def essential_bytes(content: bytes) -> bytes | None:
 
 
 def _jpeg(content: bytes) -> bytes:
-    """Without application segments, but JFIF's and Adobe's, which tell the colour space, and comments."""
+    """Without comments and application segments, but whole ones of JFIF and Adobe, which tell the colour space."""
     kept, place = [content[:2]], 2
     while (marker := content[place + 1]) != 0xDA:
         (length,) = struct.unpack(">H", content[place + 2 : place + 4])
         application = 0xE0 <= marker <= 0xEF or marker == 0xFE
-        if not application or marker in (0xE0, 0xEE):
+        if not application or length >= COLOUR_SEGMENTS.get(marker, 1 << 16):
             kept.append(content[place : place + 2 + length])
         place += 2 + length
         while content[place : place + 2] == b"\xff\xff":

@@ -188,6 +188,9 @@ def _decode(stream: BinaryIO, limit: int | None) -> OpenedImage:
     _check_size(image, limit)
     notes = []
     try:
+        if isinstance(image.info.get("exif"), bytes):
+            # Pillow may have read it in passing, and tells of an error once.
+            Image.Exif().load(image.info["exif"])
         exif = image.getexif()
         orientation = exif.get(ORIENTATION, 1)
         # Numbers of any type will do. Cameras write 0 where they do not know.

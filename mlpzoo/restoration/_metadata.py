@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from mlpzoo.images import OpenedImage
 
@@ -126,7 +126,23 @@ def with_dpi(block: bytes, dpi: tuple[float, float] | None) -> bytes:
     """An EXIF block that says the resolution besides, for formats that have no other place for it."""
     if dpi is None:
         return block
+    directories = _directories(block)
+    directories[0] |= {X_RESOLUTION: dpi[0], Y_RESOLUTION: dpi[1], RESOLUTION_UNIT: INCH}
+    return _block(directories)
+
+
+def tiff_entries(block: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
+    """An EXIF block as entries of a TIFF file's own directory."""
+    entries = TiffImagePlugin.ImageFileDirectory_v2()
+    directories = _directories(block)
+    for tag, value in (directories.pop(0) | {key: tags for key, tags in directories.items() if tags}).items():
+        entries[tag] = value
+    return entries
+
+
+def _directories(block: bytes) -> dict[int, dict[int, Any]]:
+    """The entries of a block that `_block` made, by directory."""
     exif = Image.Exif()
     exif.load(block)
-    exif[X_RESOLUTION], exif[Y_RESOLUTION], exif[RESOLUTION_UNIT] = *dpi, INCH
-    return exif.tobytes()
+    found = {directory: _tags(exif, directory, []) for directory in (0, EXIF_IFD, GPS_IFD)}
+    return {**found, 0: {tag: value for tag, value in found[0].items() if tag not in (EXIF_IFD, GPS_IFD)}}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mlpzoo.images import FilePath, ImageError, OpenedImage, Warn, deep_gray, logger, open_image, reported, to_8_bits
 from mlpzoo.restoration import _png16
-from mlpzoo.restoration._metadata import kept_dpi, kept_exif, kept_profile, with_dpi
+from mlpzoo.restoration._metadata import kept_dpi, kept_exif, kept_profile, tiff_entries, with_dpi
 from mlpzoo.weights._writing import replacing
 
 SUFFIXES: dict[str, dict[str, Any]] = {
@@ -173,7 +173,7 @@ def write_picture(picture: Picture, path: FilePath, *, overwrite: bool = False, 
 def _encode(x_HWC: np.ndarray, picture: Picture, suffix: str) -> tuple[bytes, list[str]]:
     """The content of a file, and what of the metadata it cannot hold."""
     exif, profile, dpi = picture.exif, picture.icc_profile, picture.dpi
-    notes = []
+    notes: list[str] = []
     if suffix == ".webp":
         exif = with_dpi(exif, dpi)
     if suffix in (".jpg", ".jpeg") and len(exif) > MAX_JPEG_EXIF:
@@ -184,7 +184,10 @@ def _encode(x_HWC: np.ndarray, picture: Picture, suffix: str) -> tuple[bytes, li
         exif = profile = b""
     if x_HWC.dtype == np.uint16:
         return _png16.encode(x_HWC, exif, profile, dpi), notes
-    metadata = {"exif": exif, "icc_profile": profile, "dpi": dpi}
+    metadata: dict[str, Any] = {"exif": exif, "icc_profile": profile, "dpi": dpi}
+    if suffix in (".tif", ".tiff") and exif:
+        # Given a block, Pillow rewrites text that is not ASCII.
+        metadata["tiffinfo"] = tiff_entries(metadata.pop("exif"))
     stream = BytesIO()
     # In memory first: some of Pillow's writers report a full disk as something else.
     Image.fromarray(x_HWC).save(
