@@ -66,8 +66,8 @@ check: $(VENV)/.dev ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-table: $(VENV)/.dev ## write the README's table of models anew from the registry
-	$(BIN)/python -m docs.make_table
+table: $(VENV)/.dev ## write the tables of models anew from the registry; TABLE_ARGS=--all to measure all again
+	$(BIN)/python -m docs.make_table $(TABLE_ARGS)
 
 clean: ## remove everything made here
 	rm -rf $(VENV) $(CLIENTS) runs $(TIMM_TESTS) .pytest_cache .hypothesis .mypy_cache .ruff_cache *.egg-info

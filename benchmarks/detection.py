@@ -24,7 +24,8 @@ from torch import Tensor, nn
 import mlpzoo
 from benchmarks import environment
 from benchmarks.measure import paired, quartiles, time_in_turn
-from mlpzoo.dense import DenseBackbone, build_detector
+from mlpzoo.dense import DenseBackbone
+from mlpzoo.tasks import build_detector
 
 RESULTS = environment.ROOT / "benchmarks" / "results" / "detection-cpu.csv"
 CONTENDERS = ("auto", "reference")

@@ -17,8 +17,10 @@ import torch
 from benchmarks import environment, report
 from benchmarks.arguments import Parser, positive
 from benchmarks.measure import paired, quartiles
-from mlpzoo.train import read_recipe
-from mlpzoo.train.classification import Classification
+from mlpzoo import demos  # noqa: F401  the recipe's data
+from mlpzoo.tasks import read_recipe
+from mlpzoo.tasks.classification import Classification
+from mlpzoo.train import Place
 from mlpzoo.train.engine import processes
 from mlpzoo.train.journal import Journal
 from mlpzoo.train.loop import Trainer
@@ -38,15 +40,7 @@ def blocks(changes: list[str], *, pairs: int, updates: int) -> Iterator[tuple[fl
     recipe = read_recipe("digits", ["data.workers=0", "run.checkpoint_every=1000000", *changes])
     with processes(recipe.run, "cpu") as accelerator, tempfile.TemporaryDirectory() as folder:
         ours, bare = (_task(recipe, updates) for _ in range(2))
-        trainer = Trainer(
-            ours,
-            optimizer=recipe.optimizer,
-            schedule=recipe.schedule,
-            run=recipe.run,
-            folder=Path(folder),
-            accelerator=accelerator,
-            progress=True,
-        )
+        trainer = Trainer(ours, Path(folder), accelerator)
         optimizer = build_optimizer(bare.model, recipe.optimizer)
         schedule = build_schedule(optimizer, recipe.schedule, updates)
         with Journal(Path(folder), accelerator, step=0, updates=trainer.updates, progress=False) as journal:
@@ -62,17 +56,17 @@ def blocks(changes: list[str], *, pairs: int, updates: int) -> Iterator[tuple[fl
 
 def _task(recipe: Any, updates: int) -> Classification:
     torch.manual_seed(0)
-    task = Classification(recipe, device=torch.device("cpu"))
-    task.updates_per_epoch = task.loaders.order.updates = min(updates, task.updates_per_epoch)
+    task = Classification(recipe, Place(torch.device("cpu")))
+    task.updates_per_epoch = task.training.order.updates = min(updates, task.updates_per_epoch)
     return task
 
 
 def _bare_epoch(task: Classification, optimizer: torch.optim.Optimizer, schedule: Any, epoch: int) -> None:
     """The same updates as anybody would write them."""
     model = task.model.train()
-    order = task.loaders.order
+    order = task.training.order
     order.epoch, order.start = epoch, 0
-    for update, (images, labels, _) in enumerate(task.loaders.training_loader):
+    for update, ((images, labels), _, _) in enumerate(task.training.loader):
         loss = task.loss_of(model(images), labels)
         optimizer.zero_grad()
         loss.backward()

@@ -1,4 +1,4 @@
-"""The `mlpzoo` command, also as `python -m mlpzoo`."""
+"""Entry point of the `mlpzoo` command and of `python -m mlpzoo`."""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the command's name; `sys.argv`'s by default.
 
     Returns:
-        The exit status: 0, or 1 for a failure, 2 for wrong usage, 130 for an interrupt.
+        The exit status, as `mlpzoo.cli.run` says.
     """
     try:
         import rich  # noqa: F401

@@ -92,8 +92,8 @@ def compare(
 
 def at_size(name: str, img_size: Grid, device: str | torch.device) -> nn.Module:
     """A model for an image size: built for it where the family's config knows sizes, as it is where any size goes."""
-    skeleton = create_model(name, device="meta")
-    options: dict[str, Any] = {"img_size": img_size} if hasattr(skeleton.config, "img_size") else {}
+    config: Any = create_model(name, device="meta").config
+    options: dict[str, Any] = {"img_size": img_size} if config.image_size else {}
     return create_model(name, device=device, **options)
 
 

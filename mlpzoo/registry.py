@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
-from timm.layers import to_2tuple
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from mlpzoo.models import CLASSIFICATION, FAMILIES, Backbone, Family, PyramidConfig, families
+from mlpzoo._model_table import ModelSize, digest, measure, read_table
+from mlpzoo.models import CLASSIFICATION, FAMILIES, Backbone, Family, families
 from mlpzoo.weights import (
     CONFIG,
     CheckpointError,
@@ -152,7 +150,7 @@ class ModelInfo:
 
 @functools.cache
 def model_info(name: str) -> ModelInfo:
-    """Describe a model without building its weights.
+    """Describe a model, from tables where they hold it, else by running it on the meta device.
 
     Args:
         name: a name of `list_models()`, or `name.tag`.
@@ -168,27 +166,42 @@ def model_info(name: str) -> ModelInfo:
     family = family_of(base)
     tags = _tags(family, base)
     weights = family.weights.get(f"{base}.{tag or _default_tag(family, base)}")
-    model = timm.create_model(name, device="meta").eval()
-    data = model.pretrained_cfg
-    input_size = data["input_size"]
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, *input_size, device="meta"))
+    data = timm.models.get_pretrained_cfg(name)
+    size = read_table().get((base, size_digest(name))) or measure_size(name)
     return ModelInfo(
         name=name,
         family=family.title,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        gmacs=counter.get_total_flops() / 2e9,
-        input_size=input_size,
-        num_classes=model.num_classes,
+        parameters=size.parameters,
+        gmacs=size.macs / 1e9,
+        input_size=data.input_size,
+        num_classes=data.num_classes,
         top1=weights.top1 if weights else None,
         top1_source=weights.top1_source if weights else "",
         weights=tuple(tags),
         file=(weights.url or (f"{HUB}{weights.hub}" if weights.hub else weights.where)) if weights else "",
-        **{key: data[key] for key in ("mean", "std", "interpolation", "crop_pct")},
+        mean=data.mean,
+        std=data.std,
+        interpolation=data.interpolation,
+        crop_pct=data.crop_pct,
         license=weights.license if weights else family.license,
         paper=family.paper,
         code=family.code,
     )
+
+
+def size_digest(name: str) -> str:
+    """A digest of all that tells how large a model is, of a name with or without a tag: see `mlpzoo._model_table`."""
+    base, _, tag = name.partition(".")
+    family = family_of(base)
+    weights = family.weights.get(f"{base}.{tag or _default_tag(family, base)}")
+    config = config_with(family.variants[base], base, weights.overrides if weights else {})
+    data = timm.models.get_pretrained_cfg(name)
+    return digest(family.name, config, data.input_size, data.num_classes)
+
+
+def measure_size(name: str) -> ModelSize:
+    """Build a model on the meta device and count its parameters and multiply-accumulates."""
+    return measure(timm.create_model(name, device="meta"), timm.models.get_pretrained_cfg(name).input_size)
 
 
 def config_with(
@@ -295,16 +308,15 @@ def _entrypoint(family: Family, name: str) -> Callable[..., nn.Module]:
             config = config_with(family.variants[name], name, {**trained_with, **overrides})
             return family.model(config, device=device, dtype=dtype)
 
-        pyramid = isinstance(family.variants[name], PyramidConfig)
         model = build_model_with_cfg(
             build,
             name,
             pretrained and released is None,
-            feature_cfg={"feature_cls": "getter", "out_indices": None if pyramid else 3},
+            feature_cfg={"feature_cls": "getter", "out_indices": None if family.variants[name].has_stages else 3},
             **options,
         )
-        if isinstance(model, Backbone) and hasattr(model.config, "img_size"):
-            model._remember_input_size(to_2tuple(model.config.img_size))
+        if isinstance(model, Backbone) and model.config.image_size:
+            model._remember_input_size(model.config.image_size)
         if released:
             load_checkpoint(model, released)
         return model
@@ -323,7 +335,7 @@ def _default_cfgs(family: Family) -> dict[str, dict[str, Any]]:
             **family.data,
             "first_conv": config.first_conv,
             "classifier": "head",
-            "fixed_input_size": hasattr(config, "img_size"),
+            "fixed_input_size": config.image_size is not None,
             "paper_ids": "arXiv:" + family.paper.rsplit("/", 1)[-1],
             "paper_name": family.title,
             "origin_url": family.code,

@@ -3,16 +3,30 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import CASES
+from families import conformance_cases
 
-from docs.make_table import README, readme_with_table
+from docs import make_table
+from docs.make_table import README
 
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_table_of_models_is_the_registrys():
-    readme = README.read_text()
-    assert readme == readme_with_table(readme), "run `make table`"
+def test_the_tables_of_models_are_the_registrys():
+    stale = [path.name for path, text in make_table.files().items() if path.read_text(encoding="utf-8") != text]
+    assert not stale, "run `make table`"
+
+
+def test_the_check_of_the_tables_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["make_table", "--check"])
+    assert make_table.main() == 0
+    page = tmp_path / "models.md"
+    monkeypatch.setattr(make_table, "MODELS", page)
+    assert make_table.main() == 1
+    assert capsys.readouterr().err == "models.md is out of date: run `make table`\n"
+    assert not page.exists()
+    monkeypatch.setattr("sys.argv", ["make_table"])
+    assert make_table.main() == 0
+    assert page.read_text(encoding="utf-8") == (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=lambda page: page.name)
@@ -23,7 +37,7 @@ def test_local_links_lead_somewhere(page):
 
 
 def test_the_readmes_python_runs(tmp_path, monkeypatch):
-    case = next(case for case in CASES if case.name == "Mixer-B_16")
+    case = next(case for case in conformance_cases() if case.name == "Mixer-B_16")
     case.release(tmp_path)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)

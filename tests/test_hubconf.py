@@ -10,7 +10,7 @@ REPOSITORY = str(Path(__file__).parents[1])
 
 def test_every_model_through_torch_hub():
     model = torch.hub.load(REPOSITORY, "mixer_s32", source="local", depth=1, num_classes=3)
-    assert isinstance(model, mlpzoo.models.MlpMixer)
+    assert isinstance(model, mlpzoo.models.mixer.MlpMixer)
     assert model(torch.randn(1, 3, 224, 224)).shape == (1, 3)
 
 

@@ -7,44 +7,13 @@ import sys
 import pytest
 import timm
 import torch
+from families import CASES, names
 
 import mlpzoo
 from mlpzoo.models import FAMILIES, families
 from mlpzoo.registry import CREATED_BY, register
 
-# Measured by running the authors' code, or timm's where it is the same.
-PARAMETERS = {
-    "mixer_s32": 19_104_624,
-    "mixer_s16": 18_528_264,
-    "mixer_b32": 60_293_428,
-    "mixer_b16": 59_880_472,
-    "mixer_l32": 206_939_264,
-    "mixer_l16": 208_196_168,
-    "resmlp_s12": 15_350_872,
-    "resmlp_s24": 30_020_680,
-    "resmlp_s36": 44_690_488,
-    "resmlp_b24_p8": 129_138_280,
-    "cyclemlp_b1": 15_155_400,
-    "cyclemlp_b2": 26_802_504,
-    "cyclemlp_b3": 38_385_720,
-    "cyclemlp_b4": 51_796_552,
-    "cyclemlp_b5": 75_747_280,
-    "vip_s14": 29_892_904,
-    "vip_s7": 25_114_984,
-    "vip_m7": 55_272_488,
-    "vip_l7": 87_784_936,
-    "vit_ti16": 5_717_416,
-    "vit_s16": 22_050_664,
-    "vit_b16": 86_567_656,
-    "vit_l16": 304_326_632,
-    "vit_r26_s32": 36_431_912,
-    "gmlp_ti16": 5_867_328,
-    "gmlp_s16": 19_422_656,
-    "gmlp_b16": 73_075_392,
-    "convmixer_d1536_20": 51_625_960,
-    "convmixer_d768_32": 21_110_248,
-    "convmixer_d1024_20": 24_383_464,
-}
+PARAMETERS = {name: number for case in CASES.values() for name, number in case.parameters.items()}
 
 
 def run(code: str) -> subprocess.CompletedProcess:
@@ -64,6 +33,19 @@ def test_importing_is_silent_and_changes_nothing_of_timms():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_importing_adds_little_to_timm():
+    done = run(
+        "import sys, timm\n"
+        "before = set(sys.modules)\n"
+        "import mlpzoo\n"
+        "new = {name.split('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)\n"
+        "assert new <= {'mlpzoo', 'einops', 'torch'}, new\n"
+        "slow = {'torch._dynamo', 'torch._inductor', 'torch._export', 'torch.distributed.checkpoint'}\n"
+        "assert not slow & (set(sys.modules) - before)\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_family_modules_export_what_they_name():
     done = run(
         "import mlpzoo, sys\n"
@@ -78,6 +60,10 @@ def test_family_modules_export_what_they_name():
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameter_counts(name):
     assert mlpzoo.model_info(name).parameters == PARAMETERS[name]
+
+
+def test_every_family_has_its_test_data():
+    assert set(names()) == {family.name for family in families()}
 
 
 def test_every_variant_is_registered_and_described():

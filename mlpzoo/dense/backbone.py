@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mlpzoo.dense.simple_pyramid import SimpleFeaturePyramid
 from mlpzoo.dense.window import WindowedFeatures
-from mlpzoo.models import Backbone, IsotropicBackbone, IsotropicConfig, PyramidConfig
+from mlpzoo.models import Backbone
 from mlpzoo.models._base import take_indices
 from mlpzoo.registry import create_model, family_of
 
@@ -72,8 +72,8 @@ class DenseBackbone(nn.Module):
         super().__init__()
         self.out_indices = take_indices(len(STRIDES), out_indices)
         config = family_of(name).variants[name.split(".")[0]]
-        has_stages = isinstance(config, PyramidConfig)
-        if isinstance(config, IsotropicConfig):
+        has_stages = config.has_stages
+        if config.image_size and not has_stages:
             options.setdefault("dynamic_img_size", not window)
         elif window:
             raise ValueError(f"window=True is for networks bound to one image size, and {name} takes any")
@@ -95,7 +95,7 @@ class DenseBackbone(nn.Module):
         reductions = net.feature_info.reduction()
         self.pyramid: SimpleFeaturePyramid | None = None
         if has_stages:
-            if not set(reductions) <= set(STRIDES) or hasattr(backbone.config, "img_size"):
+            if not set(reductions) <= set(STRIDES) or backbone.config.image_size:
                 raise ValueError(
                     f"{name} has maps of strides {', '.join(map(str, reductions))} at one image size, and dense heads "
                     f"want 4, 8, 16 and 32 at any: choose CycleMLP, or a network without stages"
@@ -111,8 +111,8 @@ class DenseBackbone(nn.Module):
             self.channels = (pyramid_channels,) * len(self.strides)
         self.body: nn.Module = net
         if window:
-            assert isinstance(backbone, IsotropicBackbone)
-            self.body = WindowedFeatures(net, backbone.stem.img_size, window_overlap)
+            assert backbone.config.image_size is not None
+            self.body = WindowedFeatures(net, backbone.config.image_size, window_overlap)
         self.norm_eval = norm_eval
         self.frozen_stages = frozen_stages
         for module in self._frozen():

@@ -6,7 +6,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from mlpzoo.dense.backbone import DenseBackbone
-from mlpzoo.models import PyramidConfig
 from mlpzoo.registry import family_of
 
 try:
@@ -86,7 +85,7 @@ def lazy_backbone(
         A config for detectron2's `instantiate`, whose every entry can be overridden.
     """
     top_block = LazyCall(LastLevelMaxPool)() if top_block is None else top_block
-    if not isinstance(family_of(name).variants[name.split(".")[0]], PyramidConfig):
+    if not family_of(name).variants[name.split(".")[0]].has_stages:
         options = {"pyramid_channels": out_channels, "top_block": top_block, **options}
         return LazyCall(MLPZooBackbone)(name=name, out_indices=list(out_indices), **options)
     return LazyCall(FPN)(

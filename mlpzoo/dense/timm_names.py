@@ -10,12 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import timm
-from timm.layers import to_2tuple
 from timm.models import FeatureInfo, register_model
 from torch import nn
 
 from mlpzoo.dense.backbone import STRIDES, DenseBackbone
-from mlpzoo.models import IsotropicConfig, families
+from mlpzoo.models import families
 
 __all__ = ["PyramidFeatures", "register_pyramids"]
 
@@ -55,9 +54,9 @@ def register_pyramids() -> None:
     exported = list(__all__)
     for family in families():
         for name, config in family.variants.items():
-            if not isinstance(config, IsotropicConfig):
+            if config.has_stages:
                 continue
-            if all(side & (side - 1) == 0 for side in to_2tuple(config.patch_size)):
+            if all(stride & (stride - 1) == 0 for stride in config.feature_strides):
                 entrypoint = _entrypoint(name)
                 assert not timm.is_model(entrypoint.__name__), f"timm already has {entrypoint.__name__}"
                 register_model(entrypoint)

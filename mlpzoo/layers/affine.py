@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from mlpzoo.layers.folding import mergeable
 
+
+@mergeable
 class Affine(nn.Module):
     """Scale and shift every channel: `alpha * x + beta` over the last axis (ResMLP, arXiv:2105.03404, equation 1).
 

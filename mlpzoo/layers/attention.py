@@ -6,7 +6,7 @@ Shape suffixes: B batch, A heads, T tokens, D channels of a head, C channels of 
 import torch
 from torch import Tensor, nn
 
-from mlpzoo.layers.linear import Linear, rest
+from mlpzoo.layers.linear import apply_linear, rest
 from mlpzoo.ops import attention
 
 
@@ -48,8 +48,8 @@ class Attention(nn.Module):
         self.num_heads = num_heads
         self.impl = impl
         self.attn_drop = attn_drop
-        self.qkv = Linear(dim, 3 * dim, qkv_bias, impl=rest(impl), device=device, dtype=dtype)
-        self.proj = Linear(dim, dim, impl=rest(impl), device=device, dtype=dtype)
+        self.qkv = nn.Linear(dim, 3 * dim, qkv_bias, device=device, dtype=dtype)
+        self.proj = nn.Linear(dim, dim, device=device, dtype=dtype)
         self.proj_drop = nn.Dropout(proj_drop)
         self.reset_parameters()
 
@@ -63,7 +63,13 @@ class Attention(nn.Module):
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """`(batch, tokens, dim)` to the same."""
-        qkv_3BATD = self.qkv(x_BTC).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        qkv_BTC = apply_linear(self.qkv, x_BTC, impl=rest(self.impl))
+        qkv_3BATD = qkv_BTC.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         q_BATD, k_BATD, v_BATD = qkv_3BATD.unbind(0)
         x_BATD = attention(q_BATD, k_BATD, v_BATD, self.attn_drop if self.training else 0.0, self.impl)
-        return self.proj_drop(self.proj(x_BATD.transpose(1, 2).flatten(2)))
+        return self.proj_drop(apply_linear(self.proj, x_BATD.transpose(1, 2).flatten(2), impl=rest(self.impl)))
+
+    def folded(self) -> nn.Module:
+        """Itself, dropping nothing in whatever mode it is put."""
+        self.attn_drop = 0.0
+        return self

@@ -6,6 +6,9 @@ Shape suffixes: B batch, I image channels, C channels in, O channels out, H × W
 import torch
 from torch import Tensor, nn
 
+from mlpzoo.ops import channels_last, channels_second
+from mlpzoo.ops.resize import Grid
+
 
 class ConvEmbed(nn.Module):
     """From an image to a map, by a convolution whose patches may overlap.
@@ -44,10 +47,18 @@ class ConvEmbed(nn.Module):
         """`(batch, in_chans, height, width)` to `(batch, height', width', out_chans)`."""
         return self.embed(x_BIHW)
 
+    def grid_after(self, grid: Grid) -> Grid:
+        """Height and width of the map for those of an image."""
+        padding = self.proj.padding[0]
+        assert isinstance(padding, int)
+        beyond = 2 * padding - self.proj.dilation[0] * (self.proj.kernel_size[0] - 1) - 1
+        height, width = ((side + beyond) // self.stride + 1 for side in grid)
+        return height, width
+
     def embed(self, x_BIHW: Tensor) -> Tensor:
         """What `forward` does, for subclasses."""
         # Laying out the image is cheaper than laying out the map that it becomes.
-        x_BIHW = x_BIHW.contiguous(memory_format=torch.channels_last)
+        x_BIHW = channels_last(x_BIHW)
         return self.proj(x_BIHW).permute(0, 2, 3, 1).contiguous()
 
 
@@ -60,4 +71,4 @@ class Downsample(ConvEmbed):
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """`(batch, height, width, in_chans)` to `(batch, height', width', out_chans)`."""
-        return self.proj(x_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
+        return self.proj(channels_second(x_BHWC)).permute(0, 2, 3, 1).contiguous()

@@ -8,6 +8,16 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
+from mlpzoo.layers.folding import (
+    channel_scale,
+    has_hooks,
+    is_fixed,
+    may_merge,
+    rounded,
+    scale_and_shift,
+    with_map_before,
+)
+from mlpzoo.ops import channels_last
 
 
 class ConvActNorm(nn.Module):
@@ -91,12 +101,19 @@ class ConvMixerStem(ConvActNorm):
             device=device,
             dtype=dtype,
         )
+        self.stride = patch_size
 
     def forward(self, x_BIHW: Tensor) -> Tensor:
         """`(batch, in_chans, height, width)` to `(batch, height', width', embed_dim)`."""
         # Laying out the image is cheaper than laying out the map that it becomes.
-        x_BIHW = x_BIHW.contiguous(memory_format=torch.channels_last)
+        x_BIHW = channels_last(x_BIHW)
         return self.norm(self.act(self.proj(x_BIHW))).permute(0, 2, 3, 1).contiguous()
+
+    def folded(self) -> nn.Module:
+        """Itself with its BatchNorm fixed, which cannot go, for a depthwise convolution that pads follows."""
+        if is_fixed(self.norm):
+            self.register_module("norm", channel_scale(self.norm))
+        return self
 
 
 class ConvMixerBlock(nn.Module):
@@ -144,3 +161,55 @@ class ConvMixerBlock(nn.Module):
         x_BCHW = x_BHWC.permute(0, 3, 1, 2)
         x_BCHW = x_BCHW + self.drop_path(self.depthwise(x_BCHW))
         return self.drop(self.pointwise(x_BCHW)).permute(0, 2, 3, 1).contiguous()
+
+    def folded(self) -> nn.Module:
+        """The first BatchNorm taken apart, h ↦ s · h + t, between the skip and the pointwise convolution P.
+
+        P (x + s · h + t) + b = P (x + s · h) + (P t + b), since P pads nothing. The depthwise convolutions pad with
+        zeros, which know no t, so the BatchNorms before those stay.
+        """
+        depthwise, pointwise = self.depthwise, self.pointwise
+        usual = type(depthwise) is ConvActNorm and type(pointwise) is ConvActNorm
+        usual = usual and may_merge(depthwise.proj, pointwise.proj) and is_fixed(depthwise.norm)
+        if not (usual and is_fixed(pointwise.norm)) or has_hooks(*self.modules()):
+            return self
+        scale_C, shift_C = scale_and_shift(depthwise.norm)
+        return FoldedConvMixerBlock(
+            depthwise.proj,
+            depthwise.act,
+            rounded(scale_C, depthwise.norm.weight),
+            nn.Sequential(
+                with_map_before(pointwise.proj, torch.ones_like(scale_C), shift_C),
+                pointwise.act,
+                channel_scale(pointwise.norm),
+            ),
+        )
+
+
+class FoldedConvMixerBlock(nn.Module):
+    """A `ConvMixerBlock` whose first BatchNorm is gone: its factor scales the branch as it is added to the skip.
+
+    Its summand is in the bias of the pointwise convolution, which pads nothing and so meets it everywhere alike.
+
+    Args:
+        depthwise: the convolution of the branch.
+        act: the activation of the branch.
+        scale_C: the factor of its BatchNorm.
+        pointwise: convolution, activation and norm of what follows.
+
+    Shape:
+        `(batch, height, width, channels)` to the same, contiguous.
+    """
+
+    def __init__(self, depthwise: nn.Conv2d, act: nn.Module, scale_C: nn.Parameter, pointwise: nn.Sequential) -> None:
+        super().__init__()
+        self.depthwise = depthwise
+        self.act = act
+        self.scale = scale_C
+        self.pointwise = pointwise
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """`(batch, height, width, channels)` to the same."""
+        branch_BHWC = self.act(self.depthwise(x_BHWC.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+        y_BHWC = torch.addcmul(x_BHWC, self.scale, branch_BHWC)
+        return self.pointwise(y_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()

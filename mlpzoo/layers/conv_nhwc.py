@@ -6,6 +6,7 @@ Shape suffixes: B batch, H × W positions, C channels in, O channels out.
 from torch import Tensor, nn
 
 from mlpzoo.layers.init import flax_default_
+from mlpzoo.ops import channels_second
 
 
 class ConvNHWC(nn.Conv2d):
@@ -17,7 +18,7 @@ class ConvNHWC(nn.Conv2d):
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """`(batch, height, width, in)` to `(batch, height', width', out)`."""
         # Seen with the channels second, the map is already in PyTorch's channels-last format: nothing is copied.
-        return super().forward(x_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
+        return super().forward(channels_second(x_BHWC)).permute(0, 2, 3, 1).contiguous()
 
     def reset_parameters(self) -> None:
         """flax's defaults."""
@@ -41,7 +42,7 @@ class UpsampleNHWC(nn.ConvTranspose2d):
 
     def forward(self, x_BHWC: Tensor) -> Tensor:  # type: ignore[override]
         """`(batch, height, width, dim)` to `(batch, 2·height, 2·width, out_dim)`."""
-        return super().forward(x_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
+        return super().forward(channels_second(x_BHWC)).permute(0, 2, 3, 1).contiguous()
 
     def reset_parameters(self) -> None:
         """flax's defaults."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mlpzoo.layers.activation import create_activation
 from mlpzoo.layers.conv_nhwc import UpsampleNHWC
 from mlpzoo.layers.init import flax_default_, normal_002_
-from mlpzoo.layers.linear import Linear
+from mlpzoo.layers.linear import apply_linear
 from mlpzoo.layers.mixing import TokenLinear
 from mlpzoo.ops import partition, unpartition
 
@@ -50,19 +50,19 @@ class MultiAxisGate(nn.Module):
             raise ValueError(f"{factor} × {dim} channels do not divide into two halves")
         self.block_size, self.grid_size = block_size, grid_size
         self.norm = nn.LayerNorm(dim, eps=norm_eps, device=device, dtype=dtype)
-        self.fc1 = Linear(dim, factor * dim, device=device, dtype=dtype)
+        self.fc1 = nn.Linear(dim, factor * dim, device=device, dtype=dtype)
         self.act = create_activation(act_layer)
         self.grid = TokenLinear(grid_size**2, grid_size**2, device=device, dtype=dtype)
         self.block = TokenLinear(block_size**2, block_size**2, device=device, dtype=dtype)
-        self.fc2 = Linear(factor * dim, dim, device=device, dtype=dtype)
+        self.fc2 = nn.Linear(factor * dim, dim, device=device, dtype=dtype)
         self.reset_parameters()
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """`(batch, height, width, dim)` to the gate, of the same shape."""
-        u_BHWC, v_BHWC = self.act(self.fc1(self.norm(x_BHWC))).chunk(2, dim=-1)
+        u_BHWC, v_BHWC = apply_linear(self.fc1, self.norm(x_BHWC), self.act).chunk(2, dim=-1)
         u_BHWC = _mix(u_BHWC, self.grid, "grid", self.grid_size)
         v_BHWC = _mix(v_BHWC, self.block, "block", self.block_size)
-        return self.fc2(torch.cat([u_BHWC, v_BHWC], dim=-1))
+        return apply_linear(self.fc2, torch.cat([u_BHWC, v_BHWC], dim=-1))
 
     def reset_parameters(self) -> None:
         """As the authors draw: the mixing starts near a gate of one."""
@@ -119,11 +119,11 @@ class CrossGating(nn.Module):
     ) -> None:
         super().__init__()
         self.upsample_y = UpsampleNHWC(y_dim, dim, device=device, dtype=dtype) if upsample_y else nn.Identity()
-        self.in_x = Linear(in_dim, dim, device=device, dtype=dtype)
-        self.in_y = Linear(dim if upsample_y else y_dim, dim, device=device, dtype=dtype)
+        self.in_x = nn.Linear(in_dim, dim, device=device, dtype=dtype)
+        self.in_y = nn.Linear(dim if upsample_y else y_dim, dim, device=device, dtype=dtype)
         self.act = create_activation(act_layer)
         self.norm_x, self.norm_y = (nn.LayerNorm(dim, eps=norm_eps, device=device, dtype=dtype) for _ in range(2))
-        self.fc_x, self.fc_y = (Linear(dim, dim, device=device, dtype=dtype) for _ in range(2))
+        self.fc_x, self.fc_y = (nn.Linear(dim, dim, device=device, dtype=dtype) for _ in range(2))
         self.gate_x, self.gate_y = (
             MultiAxisGate(
                 dim,
@@ -137,17 +137,17 @@ class CrossGating(nn.Module):
             )
             for _ in range(2)
         )
-        self.out_x, self.out_y = (Linear(dim, dim, device=device, dtype=dtype) for _ in range(2))
+        self.out_x, self.out_y = (nn.Linear(dim, dim, device=device, dtype=dtype) for _ in range(2))
         self.reset_parameters()
 
     def forward(self, x_BHWC: Tensor, y_BHWC: Tensor) -> tuple[Tensor, Tensor]:
         """The two maps to the fused map and the second map gated."""
-        x_in = self.in_x(x_BHWC)
-        y_in = self.in_y(self.upsample_y(y_BHWC))
-        x = self.act(self.fc_x(self.norm_x(x_in)))
-        y = self.act(self.fc_y(self.norm_y(y_in)))
-        gated_y = self.out_y(y * self.gate_x(x)) + y_in
-        gated_x = self.out_x(x * self.gate_y(y))
+        x_in = apply_linear(self.in_x, x_BHWC)
+        y_in = apply_linear(self.in_y, self.upsample_y(y_BHWC))
+        x = apply_linear(self.fc_x, self.norm_x(x_in), self.act)
+        y = apply_linear(self.fc_y, self.norm_y(y_in), self.act)
+        gated_y = apply_linear(self.out_y, y * self.gate_x(x)) + y_in
+        gated_x = apply_linear(self.out_x, x * self.gate_y(y))
         return gated_x + gated_y + x_in, gated_y
 
     def reset_parameters(self) -> None:

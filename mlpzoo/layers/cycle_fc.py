@@ -6,16 +6,12 @@ Shape suffixes: B batch, C channels in, O channels out, H × W positions.
 import random
 
 import torch
-import torch.fx
 import torch.nn.functional as F
 from timm.layers import to_2tuple
 from torch import Tensor, nn
 
 from mlpzoo.ops import cycle_fc
 from mlpzoo.ops.resize import Grid
-
-# A traced graph keeps the op as one call: which implementation runs is decided where the graph runs.
-torch.fx.wrap("cycle_fc")
 
 SAMPLINGS = ("cycle", "random", "dilated", "dense")
 """Where the channels read: in a cycle as in the paper, or as in one of its ablations."""

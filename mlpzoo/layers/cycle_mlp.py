@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpzoo.layers.cycle_fc import CycleFC
-from mlpzoo.layers.linear import Linear, rest
+from mlpzoo.layers.linear import apply_linear, rest
 from mlpzoo.layers.split_reweight import SplitReweight, reweighted_and_projected
 
 
@@ -59,12 +59,13 @@ class CycleMLP(nn.Module):
     ) -> None:
         super().__init__()
         dd: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.mlp_c = Linear(dim, dim, qkv_bias, impl=rest(impl), **dd)
+        self.impl = rest(impl)
+        self.mlp_c = nn.Linear(dim, dim, qkv_bias, **dd)
         options: dict[str, Any] = {"dilation": dilation, "sampling": sampling, "impl": impl, **dd}
         self.sfc_h = CycleFC(dim, dim, (1, step_size), seed=2 * seed, **options)
         self.sfc_w = CycleFC(dim, dim, (step_size, 1), seed=2 * seed + 1, **options)
         self.reweight = SplitReweight(dim, impl=impl if impl == "triton" else rest(impl), **dd)
-        self.proj = Linear(dim, dim, impl=rest(impl), **dd)
+        self.proj = nn.Linear(dim, dim, **dd)
         self.proj_drop = nn.Dropout(proj_drop)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
@@ -72,5 +73,6 @@ class CycleMLP(nn.Module):
         x_BCHW = x_BHWC.permute(0, 3, 1, 2)
         h_BHWC = self.sfc_h(x_BCHW).permute(0, 2, 3, 1)
         w_BHWC = self.sfc_w(x_BCHW).permute(0, 2, 3, 1)
-        c_BHWC = self.mlp_c(x_BHWC)
-        return self.proj_drop(reweighted_and_projected(self.reweight, self.proj, h_BHWC, w_BHWC, c_BHWC))
+        c_BHWC = apply_linear(self.mlp_c, x_BHWC, impl=self.impl)
+        x_BHWC = reweighted_and_projected(self.reweight, self.proj, h_BHWC, w_BHWC, c_BHWC, impl=self.impl)
+        return self.proj_drop(x_BHWC)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mlpzoo.layers.linear import rest
 from mlpzoo.layers.mixing import ChannelMixing, TokenMixing
+from mlpzoo.ops.resize import Grid
 
 
 class MixerBlock(nn.Module):
@@ -18,7 +19,8 @@ class MixerBlock(nn.Module):
 
     Args:
         dim: channels of a token.
-        num_tokens: tokens of an image, the paper's S.
+        num_tokens: tokens of an image, the paper's S, as the (height, width) of their grid; a number stands for a line
+            of them.
         tokens_mlp_dim: hidden units of the token MLP, the paper's D_S.
         channels_mlp_dim: hidden units of the channel MLP, the paper's D_C.
         act_layer: name of the activation; the authors' is flax's GELU, the tanh form.
@@ -36,7 +38,7 @@ class MixerBlock(nn.Module):
     def __init__(
         self,
         dim: int,
-        num_tokens: int,
+        num_tokens: int | Grid,
         tokens_mlp_dim: int,
         channels_mlp_dim: int,
         *,

@@ -3,22 +3,26 @@
 Shape suffixes: B batch, T tokens, S hidden units of the token MLP, C channels.
 """
 
-from collections.abc import Iterator
+import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
-from mlpzoo.layers.grid_bound import GridBound
-from mlpzoo.layers.linear import gelu_form, has_hooks
+from mlpzoo.layers.folding import mergeable
+from mlpzoo.layers.grid_bound import GridAxes, GridBound, as_grid
+from mlpzoo.layers.linear import gelu_form
 from mlpzoo.layers.mlp import MlpBlock
-from mlpzoo.ops import resize_input_tokens, resize_output_tokens, token_linear
+from mlpzoo.ops import fast_path, fusable, token_linear
 from mlpzoo.ops.resize import Grid
 
 ChannelMixing = MlpBlock
 """The paper's name for an `MlpBlock` over the channels of every token: `(B, T, C)` to `(B, T, C)`."""
 
 
+@fusable
+@mergeable
 class TokenLinear(nn.Module):
     """A linear layer over the token axis of `(batch, tokens, channels)`.
 
@@ -60,22 +64,9 @@ class TokenLinear(nn.Module):
         if self.bias is not None:
             nn.init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, x_BTC: Tensor, act: str = "none") -> Tensor:
-        """`(batch, in_tokens, channels)` to `(batch, out_tokens, channels)`, through the activation named."""
-        return token_linear(x_BTC, self.weight, self.bias, impl=self.impl, act=act)
-
-    def resized(
-        self, old_grid: Grid, new_grid: Grid, prefix: str, *, inputs: bool, outputs: bool
-    ) -> Iterator[tuple[str, Tensor]]:
-        """Names, after a prefix, and values of the parameters at another patch grid of the inputs, outputs or both."""
-        weight: Tensor = self.weight
-        if inputs:
-            weight = resize_input_tokens(weight, old_grid, new_grid)
-        if outputs:
-            weight = resize_output_tokens(weight.T, old_grid, new_grid).T
-        yield f"{prefix}.weight", weight
-        if outputs and self.bias is not None:
-            yield f"{prefix}.bias", resize_output_tokens(self.bias[None], old_grid, new_grid)[0]
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """`(batch, in_tokens, channels)` to `(batch, out_tokens, channels)`."""
+        return token_linear(x_BTC, self.weight, self.bias, impl=self.impl)
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
@@ -84,11 +75,11 @@ class TokenLinear(nn.Module):
 
 
 def activated_tokens(layer: nn.Module, act: nn.Module, x_BTC: Tensor) -> Tensor:
-    """`act(layer(x_BTC))`, in one pass where a kernel does both: a `TokenLinear` by Triton, with a GELU."""
-    if type(layer) is TokenLinear and layer.impl == "triton" and not has_hooks(layer, act):
-        form = gelu_form(act)
-        if form:
-            return layer(x_BTC, form)
+    """`act(layer(x_BTC))`, in one pass where a kernel does both."""
+    form = gelu_form(act)
+    if form and fast_path(layer, act):
+        assert isinstance(layer, TokenLinear)
+        return token_linear(x_BTC, layer.weight, layer.bias, layer.impl, form)
     return act(layer(x_BTC))
 
 
@@ -96,7 +87,7 @@ class TokenMixing(GridBound):
     """The token-mixing MLP: linear, activation, linear over the tokens, shared by all channels.
 
     Args:
-        num_tokens: tokens in and out.
+        num_tokens: tokens in and out, as the (height, width) of their grid; a number stands for a line of them.
         mlp_dim: hidden units, the paper's D_S.
         act_layer: name of the activation, see `create_activation`; the authors' is flax's GELU, the tanh form.
         drop: dropout rate after the activation and after the second linear.
@@ -108,9 +99,12 @@ class TokenMixing(GridBound):
         `(batch, num_tokens, channels)` to the same, contiguous.
     """
 
+    # The first weight is resized by mass, the second weight and its bias by shape.
+    grid_axes: ClassVar[GridAxes] = {"fc1.weight": ("", "in"), "fc2.weight": ("out",), "fc2.bias": ("out",)}
+
     def __init__(
         self,
-        num_tokens: int,
+        num_tokens: int | Grid,
         mlp_dim: int,
         *,
         act_layer: str = "gelu_tanh",
@@ -120,18 +114,15 @@ class TokenMixing(GridBound):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.fc1 = TokenLinear(num_tokens, mlp_dim, impl=impl, device=device, dtype=dtype)
+        self.grid = as_grid(num_tokens)
+        tokens = math.prod(self.grid)
+        self.fc1 = TokenLinear(tokens, mlp_dim, impl=impl, device=device, dtype=dtype)
         self.act = create_activation(act_layer)
         self.drop1 = nn.Dropout(drop)
-        self.fc2 = TokenLinear(mlp_dim, num_tokens, impl=impl, device=device, dtype=dtype)
+        self.fc2 = TokenLinear(mlp_dim, tokens, impl=impl, device=device, dtype=dtype)
         self.drop2 = nn.Dropout(drop)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """`(batch, num_tokens, channels)` to the same."""
         x_BSC = activated_tokens(self.fc1, self.act, x_BTC)
         return self.drop2(self.fc2(self.drop1(x_BSC)))
-
-    def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
-        """The first weight resized by mass, the second weight and its bias by shape."""
-        yield from self.fc1.resized(old_grid, new_grid, "fc1", inputs=True, outputs=False)
-        yield from self.fc2.resized(old_grid, new_grid, "fc2", inputs=False, outputs=True)

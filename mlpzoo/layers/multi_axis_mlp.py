@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
 from mlpzoo.layers.init import normal_002_
-from mlpzoo.layers.linear import Linear
+from mlpzoo.layers.linear import apply_linear
 from mlpzoo.layers.mixing import TokenLinear
 from mlpzoo.ops import partition, unpartition
 
@@ -52,20 +52,20 @@ class PartitionedGatedMlp(nn.Module):
         self.kind, self.size = kind, size
         half = factor * dim // 2
         self.norm = nn.LayerNorm(dim, eps=norm_eps, device=device, dtype=dtype)
-        self.fc1 = Linear(dim, 2 * half, device=device, dtype=dtype)
+        self.fc1 = nn.Linear(dim, 2 * half, device=device, dtype=dtype)
         self.act = create_activation(act_layer)
         self.gate_norm = nn.LayerNorm(half, eps=norm_eps, device=device, dtype=dtype)
         self.gate = TokenLinear(size * size, size * size, device=device, dtype=dtype)
-        self.fc2 = Linear(half, dim, device=device, dtype=dtype)
+        self.fc2 = nn.Linear(half, dim, device=device, dtype=dtype)
         self.reset_parameters()
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """`(batch, height, width, dim)` to the same."""
         x_BTNC = partition(x_BHWC, self.kind, self.size)
-        u_BTNC, v_BTNC = self.act(self.fc1(self.norm(x_BTNC))).chunk(2, dim=-1)
+        u_BTNC, v_BTNC = apply_linear(self.fc1, self.norm(x_BTNC), self.act).chunk(2, dim=-1)
         # To the token mixing, sets and channels are all channels.
         v_BTNC = self.gate(self.gate_norm(v_BTNC).flatten(2)).view(u_BTNC.shape)
-        x_BTNC = x_BTNC + self.fc2(torch.addcmul(u_BTNC, u_BTNC, v_BTNC))
+        x_BTNC = x_BTNC + apply_linear(self.fc2, torch.addcmul(u_BTNC, u_BTNC, v_BTNC))
         return unpartition(x_BTNC, self.kind, self.size, x_BHWC.shape[1], x_BHWC.shape[2])
 
     def reset_parameters(self) -> None:
@@ -118,7 +118,7 @@ class MultiAxisMlp(nn.Module):
             raise ValueError(f"{factor} × {dim} channels do not divide into two halves")
         half = factor * dim // 2
         self.norm = nn.LayerNorm(dim, eps=norm_eps, device=device, dtype=dtype)
-        self.fc1 = Linear(dim, 2 * half, device=device, dtype=dtype)
+        self.fc1 = nn.Linear(dim, 2 * half, device=device, dtype=dtype)
         self.act = create_activation(act_layer)
         self.grid, self.block = (
             PartitionedGatedMlp(
@@ -126,13 +126,14 @@ class MultiAxisMlp(nn.Module):
             )
             for kind, size, widening in (("grid", grid_size, grid_factor), ("block", block_size, block_factor))
         )
-        self.fc2 = Linear(2 * half, dim, device=device, dtype=dtype)
+        self.fc2 = nn.Linear(2 * half, dim, device=device, dtype=dtype)
         self.reset_parameters()
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """`(batch, height, width, dim)` to the same."""
-        u_BHWC, v_BHWC = self.act(self.fc1(self.norm(x_BHWC))).chunk(2, dim=-1)
-        return x_BHWC + self.fc2(torch.cat([self.grid(u_BHWC), self.block(v_BHWC)], dim=-1))
+        u_BHWC, v_BHWC = apply_linear(self.fc1, self.norm(x_BHWC), self.act).chunk(2, dim=-1)
+        mixed_BHWC = torch.cat([self.grid(u_BHWC), self.block(v_BHWC)], dim=-1)
+        return x_BHWC + apply_linear(self.fc2, mixed_BHWC)
 
     def reset_parameters(self) -> None:
         """Kernels of the two linears from a normal distribution of deviation 0.02, zero biases, as the authors draw."""

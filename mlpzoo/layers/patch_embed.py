@@ -8,16 +8,19 @@ import torch.fx
 from timm.layers import resample_patch_embed, to_2tuple
 from torch import Tensor, nn
 
+from mlpzoo.layers.grid_bound import GridBound
 from mlpzoo.ops.resize import Grid
 
 
-def check_image_size(height: int, width: int, expected_height: int, expected_width: int) -> None:
+def check_image_size(
+    height: int, width: int, expected_height: int, expected_width: int, sizes_that_work: str = ""
+) -> None:
     """Raise a ValueError that says how to get a network for this size, unless the image has the size expected."""
     if height != expected_height or width != expected_width:
         raise ValueError(
             f"got an image of {height}×{width} pixels, but this model is bound to {expected_height}×{expected_width}. "
             f"Build it for that size with create_model(..., img_size=({height}, {width})), or change this one with "
-            f"model.set_input_size(({height}, {width}))"
+            f"model.set_input_size(({height}, {width}))" + (f": {sizes_that_work}" if sizes_that_work else "")
         )
 
 
@@ -44,7 +47,7 @@ def grid_of(img_size: Grid, patch_size: Grid) -> Grid:
     return img_size[0] // patch_size[0], img_size[1] // patch_size[1]
 
 
-class PatchEmbed(nn.Module):
+class PatchEmbed(GridBound):
     """Cut the image into patches that do not overlap and project each one linearly.
 
     Args:
@@ -79,15 +82,28 @@ class PatchEmbed(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.img_size: Grid = to_2tuple(img_size)
         self.patch_size: Grid = to_2tuple(patch_size)
-        self.grid_size = grid_of(self.img_size, self.patch_size)
-        self.num_patches = self.grid_size[0] * self.grid_size[1]
+        self.grid = grid_of(to_2tuple(img_size), self.patch_size)
         self.backbone = nn.Identity() if backbone is None else backbone
         self.backbone_stride: int = getattr(backbone, "stride", 1)
         in_chans = getattr(backbone, "out_chans", in_chans)
         kernel_size = self._kernel_size(self.patch_size)
         self.proj = nn.Conv2d(in_chans, embed_dim, kernel_size, kernel_size, device=device, dtype=dtype)
+
+    @property
+    def grid_size(self) -> Grid:
+        """Patches along height and width, by timm's name."""
+        return self.grid
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of an image."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def img_size(self) -> Grid:
+        """Height and width of an image in pixels."""
+        return self.grid[0] * self.patch_size[0], self.grid[1] * self.patch_size[1]
 
     def forward(self, x_BIHW: Tensor) -> Tensor:
         """`(batch, in_chans, height, width)` to `(batch, tokens, embed_dim)`."""
@@ -102,14 +118,13 @@ class PatchEmbed(nn.Module):
         """
         new_img_size: Grid = self.img_size if img_size is None else to_2tuple(img_size)
         new_patch_size: Grid = self.patch_size if patch_size is None else to_2tuple(patch_size)
-        grid_size = grid_of(new_img_size, new_patch_size)
+        grid = grid_of(new_img_size, new_patch_size)
         kernel_size = self._kernel_size(new_patch_size)
         if new_patch_size != self.patch_size:
             weight = resample_patch_embed(self.proj.weight.detach(), list(kernel_size))
             self.proj.weight = nn.Parameter(weight, requires_grad=self.proj.weight.requires_grad)
             self.proj.kernel_size = self.proj.stride = kernel_size
-        self.img_size, self.patch_size, self.grid_size = new_img_size, new_patch_size, grid_size
-        self.num_patches = grid_size[0] * grid_size[1]
+        self.patch_size, self.grid = new_patch_size, grid
 
     def _kernel_size(self, patch_size: Grid) -> Grid:
         """The patch in positions of the map that is cut."""

@@ -10,7 +10,8 @@ import torch.fx
 from timm.layers import to_2tuple
 from torch import Tensor, nn
 
-from mlpzoo.layers.linear import Linear, rest
+from mlpzoo.layers.grid_bound import GridBound
+from mlpzoo.layers.linear import apply_linear, rest
 from mlpzoo.layers.split_reweight import SplitReweight, reweighted_and_projected
 from mlpzoo.ops import axis_linear
 from mlpzoo.ops.resize import Grid
@@ -25,10 +26,8 @@ def check_grid(height: int, width: int, grid: Grid, dim: int) -> None:
         )
 
 
-# A traced graph keeps both as one call: symbolic sizes cannot be compared while tracing, and which implementation runs
-# is decided where the graph runs.
+# A traced graph keeps it as one call: symbolic sizes cannot be compared while tracing.
 torch.fx.wrap("check_grid")
-torch.fx.wrap("axis_linear")
 
 
 class AxisLinear(nn.Module):
@@ -81,7 +80,7 @@ class AxisLinear(nn.Module):
         return f"{self.weight.shape[0]}, axis={self.axis}, bias={self.bias is not None}, impl={self.impl!r}"
 
 
-class WeightedPermuteMLP(nn.Module):
+class WeightedPermuteMLP(GridBound):
     """Three linear layers, over lines along the height, lines along the width, and channels; weighed and projected.
 
     A line holds the positions along one axis with the channels of one of the segments that the channels are cut into
@@ -128,34 +127,36 @@ class WeightedPermuteMLP(nn.Module):
     ) -> None:
         super().__init__()
         self.dim = dim
-        self.set_grid(segment_dim if seg_dim is None else seg_dim)
+        self.grid = to_2tuple(segment_dim if seg_dim is None else seg_dim)
+        self.check_grid(self.grid)
         dd: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.mlp_c = Linear(dim, dim, qkv_bias, impl=rest(impl), **dd)
+        self.impl = rest(impl)
+        self.mlp_c = nn.Linear(dim, dim, qkv_bias, **dd)
         self.mlp_h = AxisLinear(dim, 1, bias=qkv_bias, impl=impl, **dd)
         self.mlp_w = AxisLinear(dim, 2, bias=qkv_bias, impl=impl, **dd)
         self.reweight = SplitReweight(dim, impl=impl if impl == "triton" else rest(impl), **dd)
-        self.proj = Linear(dim, dim, impl=rest(impl), **dd)
+        self.proj = nn.Linear(dim, dim, **dd)
         self.proj_drop = nn.Dropout(proj_drop)
 
-    def set_grid(self, grid: int | Grid) -> None:
-        """Take maps of another size: only the cut into segments changes, the weights keep their values.
+    def check_grid(self, new_grid: Grid) -> None:
+        """Raise a ValueError unless both sides divide the channels.
 
-        Raises:
-            ValueError: when a side does not divide the channels; nothing has changed then.
+        On another grid only the cut into segments changes, the weights keep their values.
         """
-        height, width = to_2tuple(grid)
+        height, width = new_grid
         if min(height, width) < 1 or self.dim % height or self.dim % width:
             divisors = ", ".join(str(n) for n in range(1, self.dim + 1) if self.dim % n == 0)
             raise ValueError(
                 f"{self.dim} channels cannot be cut into {height} and {width} segments: choose among {divisors}"
             )
-        self.grid: Grid = (height, width)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """`(batch, height, width, dim)` to the same."""
         check_grid(x_BHWC.shape[1], x_BHWC.shape[2], self.grid, self.dim)
-        h_BHWC, w_BHWC, c_BHWC = self.mlp_h(x_BHWC), self.mlp_w(x_BHWC), self.mlp_c(x_BHWC)
-        return self.proj_drop(reweighted_and_projected(self.reweight, self.proj, h_BHWC, w_BHWC, c_BHWC))
+        h_BHWC, w_BHWC = self.mlp_h(x_BHWC), self.mlp_w(x_BHWC)
+        c_BHWC = apply_linear(self.mlp_c, x_BHWC, impl=self.impl)
+        x_BHWC = reweighted_and_projected(self.reweight, self.proj, h_BHWC, w_BHWC, c_BHWC, impl=self.impl)
+        return self.proj_drop(x_BHWC)
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""

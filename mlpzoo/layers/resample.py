@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpzoo.layers.init import flax_default_
-from mlpzoo.layers.linear import Linear
+from mlpzoo.layers.linear import apply_linear
 from mlpzoo.ops import resize_bilinear
 
 
@@ -40,7 +40,7 @@ class Resample(nn.Module):
     ) -> None:
         super().__init__()
         self.ratio = ratio
-        self.proj = Linear(dim, out_dim, device=device, dtype=dtype)
+        self.proj = nn.Linear(dim, out_dim, device=device, dtype=dtype)
         self.reset_parameters()
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
@@ -48,8 +48,8 @@ class Resample(nn.Module):
         height, width = int(x_BHWC.shape[1] * self.ratio), int(x_BHWC.shape[2] * self.ratio)
         if self.ratio > 1:
             # Every weight of the resizing sums to one, so it may as well follow the projection, of fewer positions.
-            return _resize(self.proj(x_BHWC), height, width)
-        return self.proj(_resize(x_BHWC, height, width))
+            return _resize(apply_linear(self.proj, x_BHWC), height, width)
+        return apply_linear(self.proj, _resize(x_BHWC, height, width))
 
     def reset_parameters(self) -> None:
         """flax's defaults."""

@@ -3,15 +3,17 @@
 Shape suffixes: B batch, T tokens, C channels.
 """
 
-from collections.abc import Iterator
+import math
+from typing import ClassVar
 
 import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mlpzoo.layers.affine import Affine
-from mlpzoo.layers.grid_bound import GridBound
-from mlpzoo.layers.linear import rest
+from mlpzoo.layers.folding import has_hooks, may_merge, rounded, wide, with_map_before, with_values
+from mlpzoo.layers.grid_bound import GridAxes, GridBound, as_grid
+from mlpzoo.layers.linear import apply_linear, rest
 from mlpzoo.layers.mixing import ChannelMixing, TokenLinear
 from mlpzoo.ops.resize import Grid
 
@@ -25,7 +27,7 @@ class ResMLPBlock(GridBound):
 
     Args:
         dim: channels of a token.
-        num_tokens: tokens of an image.
+        num_tokens: tokens of an image, as the (height, width) of their grid; a number stands for a line of them.
         impl: which implementation of `mlpzoo.ops.token_linear` runs; if `"reference"`, of every op inside.
         mlp_ratio: hidden units of the channel MLP for every channel.
         layer_scale_init: what every entry of the two scales starts from.
@@ -39,10 +41,12 @@ class ResMLPBlock(GridBound):
         Tokens of one grid, `(batch, num_tokens, dim)`, to the same.
     """
 
+    grid_axes: ClassVar[GridAxes] = {"linear_tokens.weight": ("out", "in"), "linear_tokens.bias": ("out",)}
+
     def __init__(
         self,
         dim: int,
-        num_tokens: int,
+        num_tokens: int | Grid,
         *,
         impl: str = "auto",
         mlp_ratio: float = 4.0,
@@ -56,7 +60,9 @@ class ResMLPBlock(GridBound):
         super().__init__()
         self.layer_scale_init = layer_scale_init
         self.norm1 = Affine(dim, device=device, dtype=dtype)
-        self.linear_tokens = TokenLinear(num_tokens, num_tokens, impl=impl, device=device, dtype=dtype)
+        self.grid = as_grid(num_tokens)
+        tokens = math.prod(self.grid)
+        self.linear_tokens = TokenLinear(tokens, tokens, impl=impl, device=device, dtype=dtype)
         self.ls1 = nn.Parameter(torch.empty(dim, device=device, dtype=dtype))
         self.norm2 = Affine(dim, device=device, dtype=dtype)
         self.mlp_channels = ChannelMixing(
@@ -83,6 +89,73 @@ class ResMLPBlock(GridBound):
         x_BTC = torch.addcmul(x_BTC, self.ls1, self.drop_path(self.linear_tokens(self.norm1(x_BTC))))
         return torch.addcmul(x_BTC, self.ls2, self.drop_path(self.mlp_channels(self.norm2(x_BTC))))
 
-    def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
-        """The token linear, which both reads and writes the tokens."""
-        yield from self.linear_tokens.resized(old_grid, new_grid, "linear_tokens", inputs=True, outputs=True)
+    def folded(self) -> nn.Module:
+        """Both affine maps and both scales put into the linears.
+
+        The token linear mixes tokens channel by channel, so it commutes with a factor a channel:
+        W (α x + β) + b = α · (W x) + (β · rowsum W + b).
+        """
+        tokens, fc1, fc2 = self.linear_tokens, self.mlp_channels.fc1, self.mlp_channels.fc2
+        usual = type(self.mlp_channels) is ChannelMixing and may_merge(self.norm1, tokens, self.norm2, fc1, fc2)
+        if not usual or has_hooks(*self.modules()):
+            return self
+        assert tokens.bias is not None
+        ls1_C, ls2_C = wide(self.ls1), wide(self.ls2)
+        constant_TC = wide(tokens.weight).sum(1, keepdim=True) * wide(self.norm1.beta) + wide(tokens.bias)[:, None]
+        linear_tokens = TokenLinear(*tokens.weight.shape[::-1], bias=False, impl=tokens.impl, device="meta")
+        linear_tokens.weight = tokens.weight
+        return FoldedResMLPBlock(
+            linear_tokens,
+            rounded(ls1_C * wide(self.norm1.alpha), self.ls1),
+            rounded(ls1_C * constant_TC, self.ls1),
+            with_map_before(fc1, wide(self.norm2.alpha), wide(self.norm2.beta)),
+            self.mlp_channels.act,
+            with_values(fc2, ls2_C[:, None] * wide(fc2.weight), ls2_C * wide(fc2.bias)),
+            self.grid,
+        )
+
+
+class FoldedResMLPBlock(GridBound):
+    """A `ResMLPBlock` whose affine maps and scales are in its linears, but for one scale and one map that is added.
+
+    With s a scale and m a map over tokens and channels, `y = x + s · (W x) + m`, then `y + W₂ act(W₁ y + b₁) + b₂`.
+
+    Args:
+        linear_tokens: W, without a bias.
+        scale_C: s.
+        shift_TC: m.
+        fc1: W₁ and b₁.
+        act: the activation.
+        fc2: W₂ and b₂.
+        grid: height and width of the token grid.
+
+    Shape:
+        Tokens of one grid, `(batch, tokens, channels)`, to the same.
+    """
+
+    # Folding what is resized gives the same.
+    grid_axes: ClassVar[GridAxes] = {"linear_tokens.weight": ("out", "in"), "shift": ("out",)}
+
+    def __init__(
+        self,
+        linear_tokens: TokenLinear,
+        scale_C: nn.Parameter,
+        shift_TC: nn.Parameter,
+        fc1: nn.Linear,
+        act: nn.Module,
+        fc2: nn.Linear,
+        grid: Grid,
+    ) -> None:
+        super().__init__()
+        self.grid = grid
+        self.linear_tokens = linear_tokens
+        self.scale = scale_C
+        self.shift = shift_TC
+        self.fc1 = fc1
+        self.act = act
+        self.fc2 = fc2
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """`(batch, tokens, channels)` to the same."""
+        y_BTC = torch.addcmul(x_BTC, self.scale, self.linear_tokens(x_BTC)).add_(self.shift)
+        return apply_linear(self.fc2, apply_linear(self.fc1, y_BTC, self.act)) + y_BTC

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from timm.layers import lecun_normal_
 from torch import Tensor, nn
 
+from mlpzoo.layers.folding import rounded, wide
+
 GROUPS = 32
 """Groups of every GroupNorm, flax's default."""
 
@@ -104,6 +106,28 @@ class StdConv(nn.Conv2d):
         if self.stride[0] > 1:
             x_BCHW = pad_same(x_BCHW, self.kernel_size[0], self.stride[0])
         return F.conv2d(x_BCHW, standardize_kernel(self.weight, self.eps), None, self.stride, self.padding)
+
+    def folded(self) -> nn.Module:
+        """The kernel standardized once and for all."""
+        kind = nn.Conv2d if self.stride == (1, 1) else SamePaddedConv
+        size, stride, padding = self.kernel_size[0], self.stride[0], self.padding[0]
+        assert isinstance(padding, int)
+        folded = kind(self.in_channels, self.out_channels, size, stride, padding, bias=False, device="meta")
+        folded.weight = rounded(standardize_kernel(wide(self.weight), self.eps), self.weight)
+        return folded
+
+
+class SamePaddedConv(nn.Conv2d):
+    """A convolution with stride that pads as TensorFlow and flax do.
+
+    Shape:
+        `(batch, in_channels, height, width)` to `(batch, out_channels, ⌈height / stride⌉, ⌈width / stride⌉)`.
+    """
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """`(batch, in_channels, height, width)` to the map of `out_channels`."""
+        x_BCHW = pad_same(x_BCHW, self.kernel_size[0], self.stride[0])
+        return F.conv2d(x_BCHW, self.weight, self.bias, self.stride)
 
 
 class MaxPoolSame(nn.Module):

@@ -4,21 +4,22 @@ Shape suffixes: B batch, T tokens, C channels of a token, E hidden units of the 
 of the attention.
 """
 
-from collections.abc import Iterator
+import math
+from typing import ClassVar
 
 import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
-from mlpzoo.layers.grid_bound import GridBound
-from mlpzoo.layers.linear import Linear, gelu_form, has_hooks, is_plain, rest
+from mlpzoo.layers.grid_bound import GridAxes, GridBound, as_grid
+from mlpzoo.layers.linear import apply_linear, gelu_form, rest
 from mlpzoo.layers.mixing import TokenLinear
-from mlpzoo.ops import attention, linear, spatial_gate
-from mlpzoo.ops.linear import compiles_to_operator, is_watched
+from mlpzoo.ops import attention, fast_path, fusable, linear_halves, spatial_gate
 from mlpzoo.ops.resize import Grid
 
 
+@fusable
 class SpatialGatingUnit(GridBound):
     """Multiply one half of the channels by a linear map over the tokens of the other half, normalized.
 
@@ -27,7 +28,7 @@ class SpatialGatingUnit(GridBound):
 
     Args:
         dim: channels in; half of them come out.
-        num_tokens: tokens of an image.
+        num_tokens: tokens of an image, as the (height, width) of their grid; a number stands for a line of them.
         impl: which implementation of `mlpzoo.ops.spatial_gate` runs.
         norm_eps: epsilon of the gate's LayerNorm.
         device: where the parameters live.
@@ -40,10 +41,12 @@ class SpatialGatingUnit(GridBound):
         `(batch, num_tokens, dim)` to `(batch, num_tokens, dim / 2)`, contiguous.
     """
 
+    grid_axes: ClassVar[GridAxes] = {"proj.weight": ("out", "in"), "proj.bias": ("out",)}
+
     def __init__(
         self,
         dim: int,
-        num_tokens: int,
+        num_tokens: int | Grid,
         *,
         impl: str = "auto",
         norm_eps: float = 1e-5,
@@ -54,7 +57,9 @@ class SpatialGatingUnit(GridBound):
         if dim % 2:
             raise ValueError(f"a spatial gating unit halves its channels: {dim} is odd, choose an even number")
         self.norm = nn.LayerNorm(dim // 2, eps=norm_eps, device=device, dtype=dtype)
-        self.proj = TokenLinear(num_tokens, num_tokens, impl=impl, device=device, dtype=dtype)
+        self.grid = as_grid(num_tokens)
+        tokens = math.prod(self.grid)
+        self.proj = TokenLinear(tokens, tokens, impl=impl, device=device, dtype=dtype)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -71,12 +76,11 @@ class SpatialGatingUnit(GridBound):
 
     def gated(self, u_BTG: Tensor, v_BTG: Tensor, shift_BTG: Tensor | None = None) -> Tensor:
         """The two halves of the channels to the first one, gated by the second."""
-        # The map runs inside the op, so hooks on `proj` do not: hook the whole unit.
-        return spatial_gate(u_BTG, self.norm(v_BTG), self.proj.weight, self.proj.bias, shift_BTG, self.proj.impl)
-
-    def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
-        """The map over the tokens, which both reads and writes them."""
-        yield from self.proj.resized(old_grid, new_grid, "proj", inputs=True, outputs=True)
+        v_BTG, proj = self.norm(v_BTG), self.proj
+        if fast_path(proj):
+            return spatial_gate(u_BTG, v_BTG, proj.weight, proj.bias, shift_BTG, proj.impl)
+        gate_BTG = proj(v_BTG)
+        return u_BTG * (gate_BTG if shift_BTG is None else gate_BTG + shift_BTG)
 
 
 class TinyAttention(nn.Module):
@@ -106,13 +110,14 @@ class TinyAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.impl = impl
-        self.qkv = Linear(dim, 3 * attn_dim, impl=rest(impl), device=device, dtype=dtype)
-        self.proj = Linear(attn_dim, out_dim, impl=rest(impl), device=device, dtype=dtype)
+        self.qkv = nn.Linear(dim, 3 * attn_dim, device=device, dtype=dtype)
+        self.proj = nn.Linear(attn_dim, out_dim, device=device, dtype=dtype)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """`(batch, tokens, dim)` to `(batch, tokens, out_dim)`."""
-        q_B1TA, k_B1TA, v_B1TA = self.qkv(x_BTC).unsqueeze(1).chunk(3, dim=-1)
-        return self.proj(attention(q_B1TA, k_B1TA, v_B1TA, impl=self.impl).squeeze(1))
+        q_B1TA, k_B1TA, v_B1TA = apply_linear(self.qkv, x_BTC, impl=rest(self.impl)).unsqueeze(1).chunk(3, dim=-1)
+        x_BTA = attention(q_B1TA, k_B1TA, v_B1TA, impl=self.impl).squeeze(1)
+        return apply_linear(self.proj, x_BTA, impl=rest(self.impl))
 
 
 class SpatialGatingMlp(nn.Module):
@@ -121,7 +126,7 @@ class SpatialGatingMlp(nn.Module):
     Args:
         dim: channels in and out.
         mlp_dim: hidden units, the paper's d_ffn; an even number, for the gate halves them.
-        num_tokens: tokens of an image.
+        num_tokens: tokens of an image, as the (height, width) of their grid; a number stands for a line of them.
         attn_dim: channels of a `TinyAttention` that reads the same input and is added to the gate; 0 for none.
         act_layer: name of the activation, see `create_activation`.
         gate_norm_eps: epsilon of the gate's LayerNorm.
@@ -138,7 +143,7 @@ class SpatialGatingMlp(nn.Module):
         self,
         dim: int,
         mlp_dim: int,
-        num_tokens: int,
+        num_tokens: int | Grid,
         *,
         attn_dim: int = 0,
         act_layer: str = "gelu",
@@ -154,39 +159,26 @@ class SpatialGatingMlp(nn.Module):
             if attn_dim
             else None
         )
-        self.fc1 = Linear(dim, mlp_dim, impl=rest(impl), device=device, dtype=dtype)
+        self.impl = rest(impl)
+        self.fc1 = nn.Linear(dim, mlp_dim, device=device, dtype=dtype)
         self.act = create_activation(act_layer)
         self.drop1 = nn.Dropout(drop)
         self.gate = SpatialGatingUnit(
             mlp_dim, num_tokens, impl=impl, norm_eps=gate_norm_eps, device=device, dtype=dtype
         )
-        self.fc2 = Linear(mlp_dim // 2, dim, impl=rest(impl), device=device, dtype=dtype)
+        self.fc2 = nn.Linear(mlp_dim // 2, dim, device=device, dtype=dtype)
         self.drop2 = nn.Dropout(drop)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """`(batch, num_tokens, dim)` to the same."""
         shift_BTG = self.attn(x_BTC) if self.attn is not None else None
-        if not self._may_halve(x_BTC):
-            x_BTG = self.gate(self.drop1(self.act(self.fc1(x_BTC))), shift_BTG)
-        else:
-            u_BTG, v_BTG = self._halves(x_BTC)
+        fc1 = self.fc1
+        if gelu_form(self.act) and fast_path(fc1, self.act, self.drop1, self.gate):
+            u_BTG, v_BTG = linear_halves(x_BTC, fc1.weight, fc1.bias, gelu_form(self.act), self.impl)
             x_BTG = self.gate.gated(u_BTG, v_BTG, shift_BTG)
-        return self.drop2(self.fc2(x_BTG))
-
-    def _may_halve(self, x_BTC: Tensor) -> bool:
-        """Whether it saves time to compute the gate's halves apart, and nobody would notice."""
-        if torch.is_grad_enabled() or (self.drop1.training and self.drop1.p > 0):
-            return False
-        if is_watched(x_BTC, self.fc1.weight) and not compiles_to_operator(x_BTC, self.fc1.weight, self.fc1.bias):
-            return False
-        plain = is_plain(self.fc1) and gelu_form(self.act) and type(self.gate) is SpatialGatingUnit
-        return bool(plain) and not has_hooks(self.fc1, self.act, self.drop1, self.gate)
-
-    def _halves(self, x_BTC: Tensor) -> tuple[Tensor, Tensor]:
-        """What the gate takes, each half dense: a norm would copy one that is not."""
-        fc1, form = self.fc1, gelu_form(self.act)
-        (wu_GC, wv_GC), (bu_G, bv_G) = fc1.weight.chunk(2), fc1.bias.chunk(2)
-        return linear(x_BTC, wu_GC, bu_G, form, fc1.impl), linear(x_BTC, wv_GC, bv_G, form, fc1.impl)
+        else:
+            x_BTG = self.gate(self.drop1(apply_linear(fc1, x_BTC, self.act, impl=self.impl)), shift_BTG)
+        return self.drop2(apply_linear(self.fc2, x_BTG, impl=self.impl))
 
 
 class GMLPBlock(nn.Module):
@@ -195,7 +187,7 @@ class GMLPBlock(nn.Module):
     Args:
         dim: channels of a token.
         mlp_dim: hidden units of the MLP, the paper's d_ffn, an even number.
-        num_tokens: tokens of an image.
+        num_tokens: tokens of an image, as the (height, width) of their grid; a number stands for a line of them.
         attn_dim: channels of the tiny attention in the gate, 64 in the paper's aMLP; 0 for none.
         act_layer: name of the activation.
         norm_eps: epsilon of the LayerNorm before the MLP.
@@ -214,7 +206,7 @@ class GMLPBlock(nn.Module):
         self,
         dim: int,
         mlp_dim: int,
-        num_tokens: int,
+        num_tokens: int | Grid,
         *,
         attn_dim: int = 0,
         act_layer: str = "gelu",

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from mlpzoo.layers.activation import create_activation
-from mlpzoo.layers.linear import has_hooks, linear_after
-from mlpzoo.ops import mean_of_sum, reweighted_sum
+from mlpzoo.layers.linear import apply_linear, apply_linear_to
+from mlpzoo.ops import fast_path, fusable, mean_of_sum, reweighted_sum
 
 
+@fusable
 class SplitReweight(nn.Module):
     """Weigh three branches channel by channel, by what an MLP makes of the mean of their sum, and add them.
 
@@ -56,11 +57,12 @@ class SplitReweight(nn.Module):
 
 
 def reweighted_and_projected(
-    reweight: nn.Module, proj: nn.Module, h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor
+    reweight: nn.Module, proj: nn.Module, h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor, *, impl: str = "auto"
 ) -> Tensor:
-    """`proj(reweight(h, w, c))`; the sum is not kept for the backward pass, for which its summands are kept anyhow."""
-    if torch.compiler.is_compiling() or type(reweight) is not SplitReweight or has_hooks(reweight):
-        return proj(reweight(h_BHWC, w_BHWC, c_BHWC))
+    """`proj(reweight(h, w, c))`; the backward pass adds the three branches again, which are saved anyhow."""
+    if not fast_path(reweight):
+        return apply_linear(proj, reweight(h_BHWC, w_BHWC, c_BHWC), impl=impl)
+    assert isinstance(reweight, SplitReweight)
     make = functools.partial(reweighted_sum, impl=reweight.impl)
     logits = reweight.logits(h_BHWC, w_BHWC, c_BHWC)
-    return linear_after(proj, make, h_BHWC, w_BHWC, c_BHWC, logits)
+    return apply_linear_to(proj, make, h_BHWC, w_BHWC, c_BHWC, logits, impl=impl)

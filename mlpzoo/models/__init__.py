@@ -7,9 +7,9 @@ A family is a module that defines `FAMILY`. Its classes are imported from that m
 import importlib
 import pkgutil
 
-from mlpzoo.models._base import Backbone, BackboneConfig
+from mlpzoo.models._base import Backbone, BackboneConfig, GridBoundConfig
 from mlpzoo.models._family import CLASSIFICATION, RESTORATION, Family, Weights
-from mlpzoo.models._isotropic import IsotropicBackbone, IsotropicConfig
+from mlpzoo.models._isotropic import IsotropicBackbone, IsotropicConfig, IsotropicMapBackbone, IsotropicMapConfig
 from mlpzoo.models._maps import MapBackbone
 from mlpzoo.models._network import Network
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig
@@ -41,8 +41,11 @@ __all__ = [
     "Backbone",
     "BackboneConfig",
     "Family",
+    "GridBoundConfig",
     "IsotropicBackbone",
     "IsotropicConfig",
+    "IsotropicMapBackbone",
+    "IsotropicMapConfig",
     "MapBackbone",
     "Network",
     "PyramidBackbone",

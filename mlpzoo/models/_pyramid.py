@@ -1,19 +1,23 @@
-"""The base of pyramid backbones: stages of falling resolution, NHWC inside.
+"""The base of pyramid backbones: stages of falling resolution.
 
 Shape suffixes: B batch, I image channels, H × W pixels or positions, C channels.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from timm.models import checkpoint_seq
 from torch import Tensor, nn
 
 from mlpzoo.layers import ResidualBlock
 from mlpzoo.models._base import BackboneConfig, LayerwisePattern
 from mlpzoo.models._maps import MapBackbone
+from mlpzoo.models._recompute import recomputed
+from mlpzoo.models._strides import grid_after, stride_of
+from mlpzoo.ops.resize import Grid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,11 +38,33 @@ class PyramidConfig(BackboneConfig):
     feature_norms: bool = False
     norm_eps: float = 1e-5
 
+    has_stages = True
+
     def __post_init__(self) -> None:
         """Refuse values no network can be built from."""
         super().__post_init__()
         for name in ("embed_dims", "depths", "mlp_ratios"):
             self._require_for_each_stage(name)
+
+    @property
+    def stem_width(self) -> int:
+        """Channels of the first stage."""
+        return self.embed_dims[0]
+
+    @property
+    def feature_strides(self) -> tuple[int, ...]:
+        """4 for the first stage and twice as many for each that follows, unless a family overrides it."""
+        return tuple(4 * 2**stage for stage in range(len(self.depths)))
+
+    @property
+    def optional_prefixes(self) -> tuple[str, ...]:
+        """Files of classifiers lack the norms of feature maps, and those of dense prediction the final norm."""
+        return ("feature_norms.", "norm.") if self.feature_norms else ()
+
+    def fields_from_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
+        """As in the base class, and whether there are norms of feature maps."""
+        told = super().fields_from_shapes(shapes)
+        return told and {**told, "feature_norms": any(name.startswith("feature_norms.") for name in shapes)}
 
     def _require_for_each_stage(self, name: str) -> None:
         # JSON has no tuples: a config that went through a file comes back with lists.
@@ -46,13 +72,6 @@ class PyramidConfig(BackboneConfig):
         object.__setattr__(self, name, values)
         holds = len(values) == len(self.embed_dims) and min(values, default=0) >= 1
         self._require(name, holds, "a number of 1 or more for each stage, as many as embed_dims has")
-
-
-def stride_of(module: nn.Module) -> int:
-    """Pixels in for one pixel out, along each side; 1 for a module that does not say."""
-    stride = getattr(module, "stride", 1)
-    assert isinstance(stride, int)
-    return stride
 
 
 def reset_linear(module: nn.Module) -> None:
@@ -63,7 +82,7 @@ def reset_linear(module: nn.Module) -> None:
 
 
 class Stage(nn.Module):
-    """Downsample (identity in the first stage), then blocks; `(B, H, W, C)` in and out."""
+    """Downsample (identity in the first stage), then blocks; maps in and out."""
 
     def __init__(self, downsample: nn.Module, blocks: nn.Sequential) -> None:
         super().__init__()
@@ -71,19 +90,29 @@ class Stage(nn.Module):
         self.blocks = blocks
         self.grad_checkpointing = False
 
-    def forward(self, x_BHWC: Tensor) -> Tensor:
-        """`(B, H, W, C)` to `(B, H', W', C')`."""
-        x_BHWC = self.downsample(x_BHWC)
-        if self.grad_checkpointing:
-            return checkpoint_seq(self.blocks, x_BHWC)
-        return self.blocks(x_BHWC)
+    def forward(self, x: Tensor) -> Tensor:
+        """The map of the stage before to this one's."""
+        x = self.downsample(x)
+        if not self.grad_checkpointing:
+            return self.blocks(x)
+        for block in self.blocks:
+            x = recomputed(block, x)
+        return x
 
 
 class PyramidBackbone(MapBackbone):
-    """Stem, stages, norm, pool, head over maps `(batch, height, width, channels)`.
+    """Stem, stages, norm, pool, head over maps.
 
-    A family implements `build_stem`, `build_downsample` and `build_mixing`; and `build_block` and `reset_parameters`
-    where it differs. Stems and downsamples carry an int `stride`. The timm contract is all here.
+    What a family implements; the timm contract is all here:
+
+    - `build_stem`, `build_downsample`: modules that say an int `stride`, and `grid_after(grid)` where the family is
+      bound to a grid and takes sizes at which rounding down is wrong;
+    - `build_mixing`, or the whole `build_block` where that is no `ResidualBlock`. Blocks bound to a grid are
+      `GridBound`, are built for `self.stage_grids[stage]`, and the config is a `GridBoundConfig`;
+    - where it differs: `build_norm(dim)` for the final norm and those of the features (`nn.Identity()` for none),
+      `norm_after_pool`, `build_stage` for stages whose blocks share something, `walk` for stages that take more than
+      what left the one before, `reset_parameters`, `size_multiple`, `grids_at`;
+    - `map_layout = "NCHW"` for a network of convolutions and BatchNorms.
 
     Args:
         config: what to build.
@@ -93,6 +122,10 @@ class PyramidBackbone(MapBackbone):
 
     config: PyramidConfig
     feature_stack = "stages"
+    stage_grids: tuple[Grid, ...] = ()
+    """Height and width of each stage's map when the network was built; empty where no weight is bound to them."""
+    draw_convolutions: ClassVar[bool] = False
+    """Whether `reset_parameters` draws convolutions as linear maps instead of leaving them to PyTorch."""
     recompute_mlp: ClassVar[bool] = False
     """Whether the backward pass computes the hidden layers of the blocks' MLPs again instead of keeping them."""
 
@@ -108,36 +141,41 @@ class PyramidBackbone(MapBackbone):
         self.last_stage = len(config.depths) - 1
         self.num_features = self.head_hidden_size = config.embed_dims[-1]
         self.stem = self.build_stem(**dd)
+        downsamples = [self.build_downsample(i, **dd) if i else nn.Identity() for i in range(len(config.depths))]
+        strides = [stride_of(module) for module in (self.stem, *downsamples)]
+        self.reductions = [math.prod(strides[: i + 2]) for i in range(len(downsamples))]
+        if config.image_size is not None:
+            self.check_size(config.image_size)
+            self.stage_grids = _grids_of(self.stem, downsamples, config.image_size)
         rates = config.drop_path_rates(sum(config.depths))
         stages = []
-        for i, depth in enumerate(config.depths):
-            downsample = nn.Identity() if i == 0 else self.build_downsample(i, **dd)
+        for i, (depth, downsample) in enumerate(zip(config.depths, downsamples, strict=True)):
             first = sum(config.depths[:i])
             blocks = [self.build_block(i, n, drop_path=rates[n], **dd) for n in range(first, first + depth)]
-            stages.append(Stage(downsample, nn.Sequential(*blocks)))
+            stages.append(self.build_stage(i, downsample, nn.Sequential(*blocks)))
         self.stages = nn.Sequential(*stages)
         self.feature_norms = nn.ModuleList(
-            nn.LayerNorm(dim, eps=config.norm_eps, **dd) for dim in (config.embed_dims if config.feature_norms else ())
+            self.build_norm(dim, **dd) for dim in (config.embed_dims if config.feature_norms else ())
         )
-        self.norm: nn.Module = nn.LayerNorm(self.num_features, eps=config.norm_eps, **dd)
+        self.norm = self.build_norm(self.num_features, **dd)
         self.feature_info = self._describe_features()
         self.build_head(**dd)
         self.reset_parameters()
 
     def build_stem(self, **dd: Any) -> nn.Module:
-        """From an image `(B, I, H, W)` to the first stage's map `(B, H, W, C)`."""
+        """From an image `(B, I, H, W)` to the first stage's map."""
         raise NotImplementedError
 
     def build_downsample(self, stage: int, **dd: Any) -> nn.Module:
-        """From the map of stage `stage - 1` to that of `stage`, both NHWC; the identity where nothing changes."""
+        """From the map of stage `stage - 1` to that of `stage`; the identity where nothing changes."""
         raise NotImplementedError
 
     def build_mixing(self, stage: int, number: int, **dd: Any) -> nn.Module:
-        """The spatial mixing of one block, `(B, H, W, C)` to the same; `number` counts from 0 over all stages."""
+        """The spatial mixing of one block, a map to the same; `number` counts from 0 over all stages."""
         raise NotImplementedError
 
     def build_block(self, stage: int, number: int, *, drop_path: float, **dd: Any) -> nn.Module:
-        """One block of a stage, `(B, H, W, C)` to the same: a `ResidualBlock`."""
+        """One block of a stage, a map to the same: a `ResidualBlock`, which takes NHWC."""
         config = self.config
         dim = config.embed_dims[stage]
         return ResidualBlock(
@@ -153,16 +191,23 @@ class PyramidBackbone(MapBackbone):
             **dd,
         )
 
+    def build_stage(self, stage: int, downsample: nn.Module, blocks: nn.Sequential) -> Stage:
+        """One stage."""
+        return Stage(downsample, blocks)
+
     def reset_parameters(self) -> None:
         """Draw as the authors of CycleMLP (`cls_init_weights`) and ViP (`_init_weights`) do.
 
-        Linear maps of every kind are normal with deviation 0.02 and have zero biases; convolutions and norms start as
-        PyTorch starts them.
+        Linear maps of every kind are normal with deviation 0.02 and have zero biases; convolutions (but see
+        `draw_convolutions`) and modules with one weight a channel, such as norms, start as PyTorch starts them.
         """
         for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.LayerNorm):
-                module.reset_parameters()
-            elif isinstance(getattr(module, "weight", None), nn.Parameter):
+            weight = getattr(module, "weight", None)
+            if not isinstance(weight, nn.Parameter):
+                continue
+            if weight.ndim == 1 or (isinstance(module, nn.Conv2d) and not self.draw_convolutions):
+                module.reset_parameters()  # type: ignore[operator]
+            else:
                 reset_linear(module)
 
     def reset_classifier_parameters(self) -> None:
@@ -170,9 +215,24 @@ class PyramidBackbone(MapBackbone):
         if isinstance(self.head, nn.Linear):
             reset_linear(self.head)
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        """An image batch `(B, I, H, W)` to the last stage's normalized map `(B, H, W, C)`."""
-        return self.norm(self.stages(self.stem(x)))
+    @property
+    def size_multiple(self) -> Grid:
+        """The stride of the last stage where weights are bound to a grid."""
+        stride = 1 if self.config.image_size is None else self.reductions[-1]
+        return stride, stride
+
+    def grids_at(self, img_size: Grid) -> Mapping[str, Grid]:
+        """A bound module has the grid of its stage; one in front of the stages that of the first.
+
+        A family whose layers are bound to windows, or to anything else than a stage's whole map, overrides this.
+        """
+        grids = _grids_of(self.stem, [stage.get_submodule("downsample") for stage in self.stages], img_size)
+        places = {name: re.match(r"stages\.(\d+)\.", name) for name in self.bound_modules()}
+        return {name: grids[int(place[1]) if place else 0] for name, place in places.items()}
+
+    def run_part(self, part: nn.Module, x: Tensor) -> Tensor:
+        """One stage, which recomputes its blocks itself."""
+        return part(x)
 
     def as_feature(self, x: Tensor, index: int, norm: bool, output_fmt: str) -> Tensor:
         """A stage's map through its feature norm, or the last one's through the final norm, the only one it fits."""
@@ -184,7 +244,7 @@ class PyramidBackbone(MapBackbone):
 
     def finish(self, x: Tensor, index: int) -> Tensor:
         """The final norm fits the last stage alone; the map of an earlier one stays as it is."""
-        return self.norm(x) if index == self.last_stage else x
+        return super().finish(x, index) if index == self.last_stage else x
 
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] | None = 1, prune_norm: bool = False, prune_head: bool = True
@@ -217,9 +277,17 @@ class PyramidBackbone(MapBackbone):
         }
 
     def _describe_features(self) -> list[dict[str, Any]]:
-        reduction = stride_of(self.stem)
-        features = []
-        for i, (stage, dim) in enumerate(zip(self.stages, self.config.embed_dims, strict=True)):
-            reduction *= stride_of(stage.get_submodule("downsample"))
-            features.append({"module": f"stages.{i}", "num_chs": dim, "reduction": reduction})
-        return features
+        return [
+            {"module": f"stages.{i}", "num_chs": dim, "reduction": reduction}
+            for i, (dim, reduction) in enumerate(zip(self.config.embed_dims, self.reductions, strict=True))
+        ]
+
+
+def _grids_of(stem: nn.Module, downsamples: Sequence[nn.Module], img_size: Grid) -> tuple[Grid, ...]:
+    """Height and width of each stage's map for an image of so many pixels."""
+    grids = []
+    grid = grid_after(stem, img_size)
+    for downsample in downsamples:
+        grid = grid_after(downsample, grid)
+        grids.append(grid)
+    return tuple(grids)

@@ -6,38 +6,29 @@ code. The authors' builder has GELU everywhere, yet the file they released for 7
 says so. The names are not timm's, which has ReLU in its `convmixer_768_32`.
 """
 
-import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import checkpoint
-from torch import Tensor, nn
+from torch import nn
 
 from mlpzoo.layers import ConvMixerBlock, ConvMixerStem
-from mlpzoo.models._base import BackboneConfig, LayerwisePattern
 from mlpzoo.models._family import Family, Weights
+from mlpzoo.models._isotropic import IsotropicMapBackbone, IsotropicMapConfig
 from mlpzoo.models._keymap import Pair, reader, same, writer
-from mlpzoo.models._maps import MapBackbone
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ConvMixerConfig(BackboneConfig):
+class ConvMixerConfig(IsotropicMapConfig):
     """Settings of a ConvMixer. It has no ops of which there are two versions, so `impl` has no effect.
 
     Attributes:
-        embed_dim: channels of the map.
-        depth: blocks.
         kernel_size: side of the depthwise convolutions.
-        patch_size: side of a patch in pixels, and so the stride of every feature map.
         norm_eps: epsilon of the BatchNorms.
     """
 
-    embed_dim: int
-    depth: int
     kernel_size: int = 9
     patch_size: int = 7
     norm_eps: float = 1e-5
@@ -45,66 +36,43 @@ class ConvMixerConfig(BackboneConfig):
     def __post_init__(self) -> None:
         """Refuse values no network can be built from."""
         super().__post_init__()
-        for name in ("embed_dim", "depth", "kernel_size", "patch_size"):
-            self._require(name, getattr(self, name) >= 1, "1 or more")
+        self._require("kernel_size", self.kernel_size >= 1, "1 or more")
 
 
-@contextlib.contextmanager
-def frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Keep the BatchNorms inside from learning of a batch; in training they still normalize by it."""
-    kept = [
-        (norm, norm.momentum, norm.num_batches_tracked) for norm in module.modules() if isinstance(norm, nn.BatchNorm2d)
-    ]
-    for norm, _, _ in kept:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
-    try:
-        yield
-    finally:
-        for norm, momentum, count in kept:
-            norm.momentum, norm.num_batches_tracked = momentum, count
-
-
-class ConvMixer(MapBackbone):
-    """Patches, `depth` ConvMixer blocks at one resolution, mean over positions, linear head; images of any size.
-
-    Args:
-        config: what to build.
-        device: where the parameters live; `"meta"` allocates none.
-        dtype: their type.
-    """
+class ConvMixer(IsotropicMapBackbone):
+    """Patches, `depth` ConvMixer blocks at one resolution, mean over positions, linear head; images of any size."""
 
     family = "convmixer"
-    feature_stack = "blocks"
     config: ConvMixerConfig
 
-    def __init__(
-        self,
-        config: ConvMixerConfig,
-        *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__(config)
-        dd: dict[str, Any] = {"device": device, "dtype": dtype}
-        style: dict[str, Any] = {"act_layer": config.act_layer, "norm_eps": config.norm_eps}
-        self.embed_dim = self.num_features = self.head_hidden_size = config.embed_dim
-        self.stem = ConvMixerStem(config.in_chans, config.embed_dim, config.patch_size, **style, **dd)
-        self.blocks = nn.Sequential(
-            *(
-                ConvMixerBlock(
-                    config.embed_dim, config.kernel_size, drop=config.proj_drop_rate, drop_path=rate, **style, **dd
-                )
-                for rate in config.drop_path_rates(config.depth)
-            )
+    def build_embedding(self, **dd: Any) -> None:
+        """Create `stem`."""
+        config = self.config
+        self.stem = ConvMixerStem(
+            config.in_chans,
+            config.embed_dim,
+            config.patch_size,
+            act_layer=config.act_layer,
+            norm_eps=config.norm_eps,
+            **dd,
         )
-        # Every block ends in a norm of its own.
-        self.norm = nn.Identity()
-        self.feature_info = [
-            {"module": f"blocks.{i}", "num_chs": config.embed_dim, "reduction": config.patch_size}
-            for i in range(config.depth)
-        ]
-        self.build_head(**dd)
-        self.reset_parameters()
+
+    def build_block(self, *, drop_path: float, **dd: Any) -> nn.Module:
+        """One `ConvMixerBlock`."""
+        config = self.config
+        return ConvMixerBlock(
+            config.embed_dim,
+            config.kernel_size,
+            drop=config.proj_drop_rate,
+            drop_path=drop_path,
+            act_layer=config.act_layer,
+            norm_eps=config.norm_eps,
+            **dd,
+        )
+
+    def build_norm(self, dim: int, **dd: Any) -> nn.Module:
+        """None: every block ends in a norm of its own."""
+        return nn.Identity()
 
     def reset_parameters(self) -> None:
         """Draw as PyTorch draws convolutions, norms and linears: the authors leave it at that."""
@@ -117,33 +85,6 @@ class ConvMixer(MapBackbone):
         """Draw the head as PyTorch does."""
         if isinstance(self.head, nn.Linear):
             self.head.reset_parameters()
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """An image batch `(B, I, H, W)` to the last block's map `(B, H', W', C)`."""
-        x_BHWC = self.stem(x)
-        if self.grad_checkpointing:
-            for block in self.blocks:
-                x_BHWC = self.run_part(block, x_BHWC)
-        else:
-            x_BHWC = self.blocks(x_BHWC)
-        return self.norm(x_BHWC)
-
-    def run_part(self, part: nn.Module, x: Tensor) -> Tensor:
-        """One block, recomputed in the backward pass if so set, in which its norms do not count the batch again."""
-        if not self.grad_checkpointing:
-            return part(x)
-        if torch.compiler.is_compiling():
-            # The compiler recomputes activations alone, and takes no contexts.
-            return checkpoint(part, x)
-        return checkpoint(part, x, context_fn=lambda: (contextlib.nullcontext(), frozen_statistics(part)))
-
-    def finish(self, x: Tensor, index: int) -> Tensor:
-        """What leaves a block is normalized already."""
-        return self.norm(x)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, LayerwisePattern]:
-        """Patterns that group the parameters by depth, for layer-wise learning rates."""
-        return {"stem": r"^stem", "blocks": r"^blocks\.(\d+)"}
 
 
 RELEASES = "https://github.com/tmp-iclr/convmixer/releases/download/v1.0"

@@ -58,6 +58,12 @@ class CycleMlpConfig(PyramidConfig):
             holds = self.sampling in ("cycle", "dilated") or self.output_stride == strides[-1]
             self._require("sampling", holds, f"'cycle' or 'dilated' for output_stride {self.output_stride}")
 
+    @property
+    def feature_strides(self) -> tuple[int, ...]:
+        """Those of the stages, as coarse as `output_stride` lets them be."""
+        strides = [self.patch_stride * 2**stage for stage in range(len(self.depths))]
+        return tuple(min(stride, self.output_stride or stride) for stride in strides)
+
     def density(self, stage: int) -> int:
         """How many positions of a stage's map stand where one would if every stage shrank it."""
         return max(1, self.patch_stride * 2**stage // self.output_stride) if self.output_stride else 1

@@ -44,7 +44,6 @@ class GMlp(IsotropicBackbone):
     """Patch embedding, `depth` gMLP blocks, LayerNorm, mean over tokens, linear head."""
 
     family = "gmlp"
-    token_weight = "blocks.0.mlp_channels.gate.proj.weight"
     config: GMlpConfig
 
     def build_block(self, *, drop_path: float, **dd: Any) -> nn.Module:
@@ -53,7 +52,7 @@ class GMlp(IsotropicBackbone):
         return GMLPBlock(
             config.embed_dim,
             config.mlp_dim,
-            self.stem.num_patches,
+            self.stem.grid,
             attn_dim=config.attn_dim,
             act_layer=config.act_layer,
             norm_eps=config.norm_eps,

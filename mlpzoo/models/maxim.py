@@ -28,7 +28,7 @@ from mlpzoo.layers import (
     UpsampleNHWC,
 )
 from mlpzoo.layers.init import flax_default_
-from mlpzoo.layers.linear import Linear
+from mlpzoo.layers.linear import apply_linear
 from mlpzoo.models._family import RESTORATION, Family
 from mlpzoo.models._network import Network
 from mlpzoo.models.maxim_files import FORMATS, WEIGHTS
@@ -102,6 +102,11 @@ class MaximConfig:
         """Empty: the image's channels come out as well, so no convolution alone can adapt to another number of them."""
         return ""
 
+    @property
+    def optional_prefixes(self) -> tuple[str, ...]:
+        """None: a file must hold every parameter."""
+        return ()
+
     def sizes(self, level: int) -> dict[str, Any]:
         """Sides of a level's blocks and grid; the bottleneck's are the low-resolution ones whatever the depth."""
         if level < min(self.high_res_stages, self.depth):
@@ -138,7 +143,7 @@ class MaximBlock(nn.Module):
         super().__init__()
         dim = config.dim(min(level, config.depth - 1))
         shared: dict[str, Any] = {"act_layer": config.act_layer, "norm_eps": config.norm_eps, **dd}
-        self.proj = Linear(in_dim, dim, **dd)
+        self.proj = nn.Linear(in_dim, dim, **dd)
         self.mixings = nn.ModuleList(
             MultiAxisMlp(
                 dim,
@@ -166,7 +171,7 @@ class MaximBlock(nn.Module):
 
     def forward(self, x_BHWC: Tensor, earlier_BHWC: Tensor | None = None) -> Tensor:
         """A map, and what the stage before made at this level, to a map."""
-        shortcut = x_BHWC = self.proj(x_BHWC)
+        shortcut = x_BHWC = apply_linear(self.proj, x_BHWC)
         for mixing, attn in zip(self.mixings, self.attns, strict=True):
             x_BHWC = attn(mixing(x_BHWC))
         x_BHWC = x_BHWC + shortcut

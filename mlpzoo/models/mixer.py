@@ -41,7 +41,6 @@ class MlpMixer(IsotropicBackbone):
     """Patch embedding, `depth` Mixer blocks, LayerNorm, mean over tokens, linear head."""
 
     family = "mixer"
-    token_weight = "blocks.0.mlp_tokens.fc1.weight"
     config: MixerConfig
 
     def build_block(self, *, drop_path: float, **dd: Any) -> nn.Module:
@@ -49,7 +48,7 @@ class MlpMixer(IsotropicBackbone):
         config = self.config
         return MixerBlock(
             config.embed_dim,
-            self.stem.num_patches,
+            self.stem.grid,
             config.tokens_mlp_dim,
             config.channels_mlp_dim,
             act_layer=config.act_layer,

@@ -41,7 +41,6 @@ class ResMlp(IsotropicBackbone):
     """Patch embedding, `depth` ResMLP blocks, affine map, mean over tokens, linear head."""
 
     family = "resmlp"
-    token_weight = "blocks.0.linear_tokens.weight"
     config: ResMlpConfig
 
     def build_block(self, *, drop_path: float, **dd: Any) -> nn.Module:
@@ -49,7 +48,7 @@ class ResMlp(IsotropicBackbone):
         config = self.config
         return ResMLPBlock(
             config.embed_dim,
-            self.stem.num_patches,
+            self.stem.grid,
             mlp_ratio=config.mlp_ratio,
             layer_scale_init=config.layer_scale_init,
             act_layer=config.act_layer,
@@ -59,9 +58,9 @@ class ResMlp(IsotropicBackbone):
             **dd,
         )
 
-    def build_norm(self, **dd: Any) -> nn.Module:
+    def build_norm(self, dim: int, **dd: Any) -> nn.Module:
         """An affine map, as everywhere in this network."""
-        return Affine(self.config.embed_dim, **dd)
+        return Affine(dim, **dd)
 
     def reset_parameters(self) -> None:
         """The authors': normal linears of deviation 0.02, zero biases, and PyTorch's own draw for the patches."""

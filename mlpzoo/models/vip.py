@@ -6,50 +6,49 @@ sizes and images that are not square can be trained; the authors' networks take 
 """
 
 import dataclasses
+import itertools
 import math
+import operator
 from typing import Any
 
-import torch
-import torch.fx
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.layers import to_2tuple
-from torch import Tensor, nn
+from torch import nn
 
 from mlpzoo.layers import ConvEmbed, Downsample, WeightedPermuteMLP
+from mlpzoo.models._base import GridBoundConfig
 from mlpzoo.models._family import Family, Weights
 from mlpzoo.models._keymap import KeyMap
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig
 from mlpzoo.models._pyramid_files import number_stages, stage_rules
-from mlpzoo.ops.resize import Grid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VipConfig(PyramidConfig):
+class VipConfig(PyramidConfig, GridBoundConfig):
     """Settings of a Vision Permutator.
 
+    Weights keep their shape at every image size, but they know positions by number: those trained at one size must be
+    fine-tuned at another.
+
     Attributes:
-        img_size: image height and width in pixels, an int if square. Weights keep their shape at every size, but they
-            know positions by number: those trained at one size must be fine-tuned at another.
         patch_size: side of a patch in pixels.
         strides: on entering each stage, how many positions along each side become one; 1 for the first.
     """
 
     mlp_ratios: tuple[float, ...] = (3, 3, 3, 3)
-    img_size: int | Grid = 224
     patch_size: int = 7
     strides: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        """Refuse values no network can be built from, and name the image sizes that work."""
+        """Refuse values no network can be built from."""
         super().__post_init__()
         self._require("patch_size", self.patch_size >= 1, "1 or more")
         self._require_for_each_stage("strides")
         self._require("strides", self.strides[0] == 1, "1 for the first stage")
-        self._require("img_size", len(to_2tuple(self.img_size)) == 2, "a size or a (height, width), in pixels")
-        height, width = to_2tuple(self.img_size)
-        sides = self.working_sides()
-        if height not in sides or width not in sides:
-            raise ValueError(f"this network cannot be built for images of {height}×{width}: {self.sizes_that_work}")
+
+    @property
+    def feature_strides(self) -> tuple[int, ...]:
+        """The side of a patch, times the strides up to each stage."""
+        return tuple(itertools.accumulate(self.strides, operator.mul, initial=self.patch_size))[1:]
 
     def stage_lengths(self, side: int) -> list[int]:
         """Positions of each stage along a side of so many pixels, rounded down."""
@@ -57,11 +56,6 @@ class VipConfig(PyramidConfig):
         for stride in self.strides[1:]:
             lengths.append(lengths[-1] // stride)
         return lengths
-
-    def grid(self, stage: int) -> Grid:
-        """Height and width of a stage's map, in positions."""
-        height, width = to_2tuple(self.img_size)
-        return self.stage_lengths(height)[stage], self.stage_lengths(width)[stage]
 
     def working_sides(self) -> list[int]:
         """Sides of an image, in pixels, that divide into patches and whose grids divide the channels of each stage."""
@@ -80,38 +74,6 @@ class VipConfig(PyramidConfig):
         return f"the grid of every stage must divide its channels, so height and width may each be {sides} pixels"
 
 
-def check_image(height: int, width: int, expected: Grid, sizes_that_work: str) -> None:
-    """Raise a ValueError that names the sizes that work, unless the image has the size expected."""
-    if height != expected[0] or width != expected[1]:
-        raise ValueError(
-            f"got an image of {height}×{width} pixels, but this Vision Permutator is bound to "
-            f"{expected[0]}×{expected[1]}. Build it for another size with create_model(..., img_size=(height, width)): "
-            f"{sizes_that_work}"
-        )
-
-
-# A traced graph keeps the check as one call: symbolic sizes cannot be compared while tracing.
-torch.fx.wrap("check_image")
-
-
-class VipStem(ConvEmbed):
-    """Patches that do not overlap, of images of one size."""
-
-    def __init__(self, config: VipConfig, **dd: Any) -> None:
-        super().__init__(config.in_chans, config.embed_dims[0], config.patch_size, config.patch_size, **dd)
-        self.bind(config)
-
-    def bind(self, config: VipConfig) -> None:
-        """Take the config's image size."""
-        self.img_size: Grid = to_2tuple(config.img_size)
-        self.sizes_that_work = config.sizes_that_work
-
-    def forward(self, x_BIHW: Tensor) -> Tensor:
-        """`(batch, in_chans, height, width)` to `(batch, height', width', out_chans)`."""
-        check_image(x_BIHW.shape[2], x_BIHW.shape[3], self.img_size, self.sizes_that_work)
-        return self.embed(x_BIHW)
-
-
 class VisionPermutator(PyramidBackbone):
     """Patches, stages of Permute-MLP blocks with convolutions between where the map shrinks, LayerNorm, mean, head."""
 
@@ -120,7 +82,8 @@ class VisionPermutator(PyramidBackbone):
 
     def build_stem(self, **dd: Any) -> nn.Module:
         """Patches that do not overlap."""
-        return VipStem(self.config, **dd)
+        config = self.config
+        return ConvEmbed(config.in_chans, config.embed_dims[0], config.patch_size, config.patch_size, **dd)
 
     def build_downsample(self, stage: int, **dd: Any) -> nn.Module:
         """A convolution of the patches that become one position, where there are any or the channels change."""
@@ -131,31 +94,13 @@ class VisionPermutator(PyramidBackbone):
     def build_mixing(self, stage: int, number: int, **dd: Any) -> nn.Module:
         """A `WeightedPermuteMLP` with as many segments as the stage's grid is high and wide."""
         config = self.config
-        grid = config.grid(stage)
         return WeightedPermuteMLP(
-            config.embed_dims[stage], grid, proj_drop=config.proj_drop_rate, impl=config.impl, **dd
+            config.embed_dims[stage],
+            self.stage_grids[stage],
+            proj_drop=config.proj_drop_rate,
+            impl=config.impl,
+            **dd,
         )
-
-    def set_input_size(self, img_size: int | Grid | None = None) -> None:
-        """Take images of another size: the segments follow the grid, the weights keep their values.
-
-        Args:
-            img_size: image height and width in pixels, an int if square; unchanged if None.
-
-        Raises:
-            ValueError: when the weights cannot take the size, naming those they can; nothing has changed then.
-        """
-        if img_size is None:
-            return
-        self.config = dataclasses.replace(self.config, img_size=img_size)
-        for module in self.modules():
-            if isinstance(module, VipStem):
-                module.bind(self.config)
-        for i, stage in enumerate(self.stages):
-            for module in stage.modules():
-                if isinstance(module, WeightedPermuteMLP):
-                    module.set_grid(self.config.grid(i))
-        super().set_input_size(img_size)
 
 
 IMAGENET: dict[str, Any] = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}

@@ -18,7 +18,8 @@ import torch
 from timm.layers import lecun_normal_
 from torch import Tensor, nn
 
-from mlpzoo.layers import EncoderBlock, PatchEmbed, ResNetStem
+from mlpzoo.layers import EncoderBlock, GridBound, PatchEmbed, ResNetStem
+from mlpzoo.layers.grid_bound import GridFound
 from mlpzoo.models._family import HALF, Family
 from mlpzoo.models._isotropic import IsotropicBackbone, IsotropicConfig
 from mlpzoo.models.vit_files import FORMATS, RELEASED, TO_TIMM
@@ -72,13 +73,19 @@ class VitConfig(IsotropicConfig):
         """Name of the convolution that sees the image."""
         return super().first_conv if self.resnet_depths is None else "stem.backbone.conv_root"
 
-    def fields_from_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-        """The units of the tanh layer before the head, where there is one."""
+    @property
+    def stem_width(self) -> int:
+        """Channels of a token, or of a hybrid what its ResNet begins with."""
+        return super().stem_width if self.resnet_depths is None else self.resnet_width
+
+    def fields_from_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
+        """As in the base class, and the units of the tanh layer before the head, where there is one."""
+        told = super().fields_from_shapes(shapes)
         representation = shapes.get("pre_logits.fc.bias")
-        return {"representation_size": representation[0]} if representation else {}
+        return {**told, "representation_size": representation[0]} if told and representation else told
 
 
-class VisionTransformer(IsotropicBackbone):
+class VisionTransformer(GridBound, IsotropicBackbone):
     """Patch or hybrid embedding, class token, `depth` encoder blocks, LayerNorm, pool, optional tanh layer, head."""
 
     family = "vit"
@@ -96,6 +103,7 @@ class VisionTransformer(IsotropicBackbone):
         self.stem = PatchEmbed(
             config.img_size, config.patch_size, config.in_chans, config.embed_dim, backbone=backbone, **dd
         )
+        self.grid = self.stem.grid
         self.num_prefix_tokens = int(config.class_token)
         self.cls_token = nn.Parameter(torch.empty(1, 1, config.embed_dim, **dd)) if config.class_token else None
         num_tokens = self.num_prefix_tokens + self.stem.num_patches
@@ -150,16 +158,16 @@ class VisionTransformer(IsotropicBackbone):
             x_BTC = torch.cat([self.cls_token.expand(x_BTC.shape[0], -1, -1), x_BTC], dim=1)
         return self.pos_drop(x_BTC + self.pos_embed)
 
-    def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
+    def weights_at(self, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
         """The position embeddings of the patches; that of the class token stays."""
         prefix, patches = self.pos_embed.tensor_split([self.num_prefix_tokens], dim=1)
-        patches = resize_output_tokens(patches[0].T, old_grid, new_grid).T[None]
+        patches = resize_output_tokens(patches[0].T, self.grid, new_grid).T[None]
         yield "pos_embed", torch.cat([prefix, patches], dim=1)
 
-    def tokens_in(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    def grid_in(self, shapes: Mapping[str, tuple[int, ...]], prefix: str = "") -> GridFound:
         """How many patch tokens a state dict of these shapes is bound to."""
-        shape = shapes.get("pos_embed", ())
-        return shape[1] - ("cls_token" in shapes) if len(shape) == 3 else None
+        shape = shapes.get(f"{prefix}pos_embed", ())
+        return GridFound(tokens=shape[1] - (f"{prefix}cls_token" in shapes) if len(shape) == 3 else None)
 
     def explain_misfit(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
         """Name the option that a file of these shapes was built with, where it is a known one."""

@@ -3,8 +3,10 @@
 from mlpzoo.ops.attention import attention
 from mlpzoo.ops.axis_linear import axis_linear
 from mlpzoo.ops.cycle_fc import cycle_fc
+from mlpzoo.ops.dispatch import fast_path, fusable
 from mlpzoo.ops.image_resize import resize_bilinear, resize_nearest
-from mlpzoo.ops.linear import linear, linear_of
+from mlpzoo.ops.layout import channels_last, channels_second
+from mlpzoo.ops.linear import linear, linear_halves, linear_of
 from mlpzoo.ops.mlp import mlp
 from mlpzoo.ops.partition import partition, unpartition
 from mlpzoo.ops.resize import resize_input_tokens, resize_output_tokens
@@ -15,8 +17,13 @@ from mlpzoo.ops.token_linear import token_linear
 __all__ = [
     "attention",
     "axis_linear",
+    "channels_last",
+    "channels_second",
     "cycle_fc",
+    "fast_path",
+    "fusable",
     "linear",
+    "linear_halves",
     "linear_of",
     "mean_of_sum",
     "mlp",

@@ -7,6 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mlpzoo.ops import _torch
+from mlpzoo.ops.dispatch import one_call
+
 
 def attention_reference(q_BATD: Tensor, k_BATD: Tensor, v_BATD: Tensor, dropout: float = 0.0) -> Tensor:
     """The same function as `attention`, written as the paper does: softmax(q kᵀ / √D) v."""
@@ -14,6 +17,7 @@ def attention_reference(q_BATD: Tensor, k_BATD: Tensor, v_BATD: Tensor, dropout:
     return F.dropout(weight_BATT, dropout) @ v_BATD
 
 
+@one_call
 def attention(q_BATD: Tensor, k_BATD: Tensor, v_BATD: Tensor, dropout: float = 0.0, impl: str = "auto") -> Tensor:
     """Scaled dot-product attention; the fused kernels never hold the matrix of tokens by tokens.
 
@@ -34,4 +38,7 @@ def attention(q_BATD: Tensor, k_BATD: Tensor, v_BATD: Tensor, dropout: float = 0
         return attention_reference(q_BATD, k_BATD, v_BATD, dropout)
     if impl != "auto":
         raise ValueError(f"unknown impl '{impl}' of attention: choose 'auto' or 'reference'")
+    if not torch.compiler.is_compiling() and _torch.transforms_active():
+        # The fused kernels know no forward mode.
+        return attention_reference(q_BATD, k_BATD, v_BATD, dropout)
     return F.scaled_dot_product_attention(q_BATD, k_BATD, v_BATD, dropout_p=dropout)

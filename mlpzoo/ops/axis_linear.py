@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor
 
 from mlpzoo.ops._triton import axis_linear_triton
+from mlpzoo.ops.dispatch import fast_path, one_call
 from mlpzoo.ops.linear import linear_of
 
 
@@ -31,6 +32,7 @@ def gather_lines(x_ALQS: Tensor) -> Tensor:
     return x_ALQS.transpose(1, 2).flatten(2)
 
 
+@one_call
 def axis_linear(x_BHWC: Tensor, w_CC: Tensor, b_C: Tensor | None, axis: int, impl: str = "auto") -> Tensor:
     """Mix the positions of each line along an axis with the channels of a segment.
 
@@ -71,7 +73,7 @@ def axis_linear(x_BHWC: Tensor, w_CC: Tensor, b_C: Tensor | None, axis: int, imp
         and x_BHWC.device.type == "cpu"
         and x_BHWC.dtype == torch.float32
         and not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
+        and fast_path(x_BHWC, w_CC, b_C)
     )
     if by_convolution:
         kernel = w_CC.unflatten(1, (length, 1, -1)).permute(0, 3, 1, 2)

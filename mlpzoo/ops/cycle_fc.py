@@ -9,11 +9,12 @@ import functools
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 from torchvision.ops import deform_conv2d
 
+from mlpzoo.ops import _torch
 from mlpzoo.ops._triton import cycle_fc_triton
-from mlpzoo.ops.linear import is_watched, linear_of
+from mlpzoo.ops.dispatch import fast_path, one_call
+from mlpzoo.ops.linear import linear_of
 
 
 def channel_offsets(
@@ -72,14 +73,14 @@ def _kept_taps(
 
 
 def _taps_for(x_BHWC: Tensor, step: int, dilation: int, offsets: list[int] | None) -> Tensor:
-    """The mask for a map's channels: the one made before where nobody takes down what is computed here.
+    """The mask for a map's channels: the one made before, unless what is computed here is being recorded.
 
     On a GPU, making it is a handful of kernels, each of which takes as long to start as a small network's product.
     """
     channels, device = x_BHWC.shape[3], x_BHWC.device
     if (
-        is_watched(x_BHWC)
-        or is_in_torch_dispatch_mode()
+        not fast_path(x_BHWC)
+        or _torch.dispatch_mode_active()
         or (device.type == "cuda" and torch.cuda.is_current_stream_capturing())
     ):
         return taps_of(channels, step, dilation, offsets, device)
@@ -127,7 +128,9 @@ def cycle_fc_by_one_convolution(x_BHWC: Tensor, w_OG: Tensor, b_O: Tensor | None
     x_BCHW = x_BHWC.permute(0, 3, 1, 2)
     y_BHWO = F.conv2d(x_BCHW, kernel, None, padding=padding, groups=groups).permute(0, 2, 3, 1)
     # Not by the convolution, whose gradient of a bias is a less careful sum; on a GPU it is a pass of its own anyhow.
-    return y_BHWO if b_O is None else y_BHWO.add_(b_O)
+    if b_O is None:
+        return y_BHWO
+    return y_BHWO.add_(b_O) if fast_path(y_BHWO, b_O) else y_BHWO + b_O
 
 
 def _suits_one_convolution(x: Tensor) -> bool:
@@ -165,6 +168,7 @@ def cycle_fc_reference(
     return y_BOHW.permute(0, 2, 3, 1)
 
 
+@one_call
 def cycle_fc(
     x_BHWC: Tensor,
     w_OG: Tensor,

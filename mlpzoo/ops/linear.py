@@ -3,15 +3,20 @@
 Shape suffixes: I channels in, O channels out, N rows; `…` stands for any axes before the last.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
+
+from mlpzoo.ops import _torch
+from mlpzoo.ops.dispatch import fast_path, one_call
+
+IMPLS = ("auto", "onednn", "epilogue", "reference")
+"""What can be asked for by name."""
 
 ACTIVATIONS = ("none", "gelu", "gelu_tanh")
 """Activations that can run as part of the product: none, GELU in its exact form, GELU in its tanh form."""
@@ -22,19 +27,20 @@ _ENOUGH_WORK = 8 << 20
 _WIDE, _LARGE = 1024, 2 << 20
 """Channels in, or numbers in all, from which oneDNN takes the gradient of a weight faster than the other library."""
 
-_PLAIN = (Tensor, nn.Parameter)
-
 _ONEDNN = torch.backends.mkldnn.is_available()
 
 
 def linear_reference(x: Tensor, w_OI: Tensor, b_O: Tensor | None = None, act: str = "none") -> Tensor:
     """The same function as `linear`, one step after the other."""
-    y = F.linear(x, w_OI, b_O)
-    if act == "none":
-        return y
-    return F.gelu(y, approximate="tanh" if act == "gelu_tanh" else "none")
+    return activation(F.linear(x, w_OI, b_O), act)
 
 
+def activation(x: Tensor, act: str) -> Tensor:
+    """Apply one of `ACTIVATIONS`."""
+    return x if act == "none" else F.gelu(x, approximate="tanh" if act == "gelu_tanh" else "none")
+
+
+@one_call
 def linear(x: Tensor, w_OI: Tensor, b_O: Tensor | None = None, act: str = "none", impl: str = "auto") -> Tensor:
     """Multiply the last axis by a weight, add a bias, apply an activation.
 
@@ -63,17 +69,46 @@ def linear(x: Tensor, w_OI: Tensor, b_O: Tensor | None = None, act: str = "none"
     """
     if act not in ACTIVATIONS:
         raise ValueError(f"unknown activation '{act}' of linear: choose {', '.join(map(repr, ACTIVATIONS))}")
-    if impl in ("auto", "onednn") and compiles_to_operator(x, w_OI, b_O):
+    road = road_of(impl, x, w_OI, b_O, act)
+    if road == "operator":
         return linear_operator(x, w_OI, b_O, act)
-    if impl in ("auto", "epilogue") and epilogue_runs(x, w_OI, b_O, act):
+    if road == "epilogue":
         assert b_O is not None
         return _epilogue(x, w_OI, b_O)
-    if chosen(impl, x, w_OI, b_O) == "reference":
-        return linear_reference(x, w_OI, b_O, act)
-    if torch.is_grad_enabled():
-        y = _Linear.apply(x, w_OI, b_O, "onednn", None)
-        return y if act == "none" else F.gelu(y, approximate="tanh" if act == "gelu_tanh" else "none")
-    return _onednn(x, w_OI, b_O, act)
+    return product(x, w_OI, b_O, act, road)
+
+
+def linear_halves_reference(x: Tensor, w_OI: Tensor, b_O: Tensor, act: str = "none") -> tuple[Tensor, Tensor]:
+    """The same function as `linear_halves`: both are views of one result."""
+    first, second = linear_reference(x, w_OI, b_O, act).chunk(2, dim=-1)
+    return first, second
+
+
+@one_call
+def linear_halves(x: Tensor, w_OI: Tensor, b_O: Tensor, act: str = "none", impl: str = "auto") -> tuple[Tensor, Tensor]:
+    """`linear`, its result cut into two halves of the channels.
+
+    Where no gradient is recorded, each is a product of its own and dense, for a norm copies one that is not.
+
+    Args:
+        x: `(…, channels_in)`.
+        w_OI: weight, `(channels_out, channels_in)`; an even number of channels out.
+        b_O: bias, `(channels_out,)`.
+        act: as of `linear`.
+        impl: as of `linear`.
+
+    Returns:
+        Two of `(…, channels_out / 2)`.
+
+    Raises:
+        ValueError: for what `linear` refuses.
+    """
+    apart = not torch.is_grad_enabled() and (fast_path(x, w_OI, b_O) or compiles_to_operator(x, w_OI, b_O))
+    if impl == "reference" or not apart:
+        first, second = linear(x, w_OI, b_O, act, impl).chunk(2, dim=-1)
+        return first, second
+    (w1_GI, w2_GI), (b1_G, b2_G) = w_OI.chunk(2), b_O.chunk(2)
+    return linear(x, w1_GI, b1_G, act, impl), linear(x, w2_GI, b2_G, act, impl)
 
 
 def linear_of_reference(
@@ -113,64 +148,57 @@ def linear_of(
         ValueError: for what `linear` refuses.
     """
     x = make(*inputs)
-    if impl == "reference" or not torch.is_grad_enabled() or is_watched(x, w_OI, b_O, *inputs):
+    if impl == "reference" or not torch.is_grad_enabled() or not fast_path(x, w_OI, b_O, *inputs):
         return linear(x, w_OI, b_O, impl=impl)
-    y: Tensor = _Linear.apply(x, w_OI, b_O, chosen(impl, x, w_OI, b_O), make, *inputs)
+    y: Tensor = _Linear.apply(x, w_OI, b_O, road_of(impl, x, w_OI, b_O, "none"), make, *inputs)
     return y
 
 
-@functools.cache
-def onednn_works() -> bool:
-    """Whether PyTorch has oneDNN, and the operator called here takes and gives what is expected.
-
-    It is the one that compiled code calls, and not meant for people: a release may change it.
-    """
-    like: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
-    x, w_OI = torch.linspace(-1, 1, 6, **like).view(2, 3), torch.linspace(-1, 1, 12, **like).view(4, 3)
-    try:
-        with torch.no_grad():
-            found = _onednn(x, w_OI, None, "gelu_tanh")
-    except (AttributeError, RuntimeError, TypeError):
-        return False
-    return torch.allclose(found, linear_reference(x, w_OI, None, "gelu_tanh"), atol=1e-5)
-
-
-def chosen(impl: str, x: Tensor, w_OI: Tensor, b_O: Tensor | None) -> str:
-    """`"onednn"` or `"reference"`: what an implementation asked for by name means here."""
+def road_of(impl: str, x: Tensor, w_OI: Tensor, b_O: Tensor | None, act: str) -> str:
+    """What an implementation asked for by name means here: `"operator"`, `"onednn"`, `"epilogue"` or `"reference"`."""
+    if impl not in IMPLS:
+        raise ValueError(f"unknown impl '{impl}' of linear: choose {', '.join(map(repr, IMPLS))}")
+    if impl in ("auto", "onednn") and compiles_to_operator(x, w_OI, b_O):
+        return "operator"
+    if impl in ("auto", "epilogue") and epilogue_runs(x, w_OI, b_O, act):
+        return "epilogue"
     if impl == "auto":
-        enough = onednn_runs(x, w_OI, b_O) and x.numel() * w_OI.shape[0] >= _ENOUGH_WORK
-        return "onednn" if enough else "reference"
+        return product_road(x, w_OI, b_O)
     if impl == "epilogue":
         raise ValueError(
             "impl 'epilogue' of linear needs act 'gelu_tanh', a bias, and tensors of float16 or bfloat16 on a GPU, "
             "outside autocast and where no gradient is recorded"
         )
-    if impl not in ("onednn", "reference"):
-        raise ValueError(f"unknown impl '{impl}' of linear: choose 'auto', 'onednn', 'epilogue' or 'reference'")
     if impl == "onednn" and not onednn_runs(x, w_OI, b_O):
         raise ValueError(
-            "impl 'onednn' of linear needs float32 tensors on a CPU, of two or more axes, outside autocast"
+            "impl 'onednn' of linear needs float32 tensors on a CPU, of two or more axes, outside autocast, and oneDNN "
+            "switched on (torch.backends.mkldnn)"
         )
     return impl
 
 
-def is_watched(*tensors: Tensor | None) -> bool:
-    """Whether somebody looks on who would not understand an operator or a gradient of our own."""
-    return bool(
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or torch._C._are_functorch_transforms_active()
-        # Proxies, fakes, distributed and quantized tensors have types of their own.
-        or not all(value is None or type(value) in _PLAIN for value in tensors)
-        # As the gradients of `torch.autograd.grad(…, is_grads_batched=True)` are.
-        or any(value is not None and torch._C._functorch.is_legacy_batchedtensor(value) for value in tensors)
-    )
+def product_road(x: Tensor, w_OI: Tensor, b_O: Tensor | None = None) -> str:
+    """`"onednn"` or `"reference"`: the faster one, by the amount of work."""
+    enough = onednn_runs(x, w_OI, b_O) and x.numel() * w_OI.shape[0] >= _ENOUGH_WORK
+    return "onednn" if enough else "reference"
+
+
+def product(x: Tensor, w_OI: Tensor, b_O: Tensor | None, act: str, road: str) -> Tensor:
+    """`linear` by oneDNN where `road` is `"onednn"` and it can run, and by PyTorch's own functions everywhere else.
+
+    It serves forward and backward passes, between which oneDNN may be switched off, or a transform set in.
+    """
+    if road != "onednn" or not onednn_runs(x, w_OI, b_O):
+        return linear_reference(x, w_OI, b_O, act)
+    if torch.is_grad_enabled():
+        return activation(_Linear.apply(x, w_OI, b_O, road, None), act)
+    return _torch.onednn_linear(x, w_OI, b_O, act)
 
 
 def onednn_runs(x: Tensor, w_OI: Tensor, b_O: Tensor | None) -> bool:
-    """Whether oneDNN can take a product of these, and nobody is tracing who would not understand."""
+    """Whether oneDNN can take a product of these."""
     return bool(
-        not is_watched(x, w_OI, b_O)
+        fast_path(x, w_OI, b_O)
         and x.device.type == "cpu"
         and x.dtype == w_OI.dtype == torch.float32
         and (b_O is None or b_O.dtype == torch.float32)
@@ -179,7 +207,7 @@ def onednn_runs(x: Tensor, w_OI: Tensor, b_O: Tensor | None) -> bool:
         and torch.backends.mkldnn.enabled
         and not torch.is_autocast_enabled("cpu")
         # Last, for its trial would fail where any of the above holds.
-        and onednn_works()
+        and _torch.works("onednn_linear")
     )
 
 
@@ -198,7 +226,7 @@ def compiles_to_operator(x: Tensor, w_OI: Tensor, b_O: Tensor | None) -> bool:
         and (b_O is None or b_O.dtype == torch.float32)
         and not torch.is_autocast_enabled("cpu")
         # Last, for asking leaves a node in the graph.
-        and not torch._C._are_functorch_transforms_active()
+        and not _torch.transforms_active()
     )
 
 
@@ -206,8 +234,8 @@ def compiles_to_operator(x: Tensor, w_OI: Tensor, b_O: Tensor | None) -> bool:
 def linear_operator(x: Tensor, w_OI: Tensor, b_O: Tensor | None, act: str) -> Tensor:
     """`linear` without gradients, as an operator that compilers call and do not look into."""
     enough = x.ndim >= 2 and x.numel() * w_OI.shape[0] >= _ENOUGH_WORK
-    if enough and torch.backends.mkldnn.enabled and onednn_works():
-        return _onednn(x, w_OI, b_O, act).contiguous()
+    if enough and torch.backends.mkldnn.enabled and _torch.works("onednn_linear"):
+        return _torch.onednn_linear(x, w_OI, b_O, act).contiguous()
     return linear_reference(x, w_OI, b_O, act).contiguous()
 
 
@@ -217,7 +245,7 @@ def _(x: Tensor, w_OI: Tensor, b_O: Tensor | None, act: str) -> Tensor:
 
 
 def epilogue_runs(x: Tensor, w_OI: Tensor, b_O: Tensor | None, act: str) -> bool:
-    """Whether a GPU's product can apply the activation, and nobody is watching who would not understand.
+    """Whether a GPU's product can apply the activation.
 
     Not in float32: there the product could round to TF32 in one form and not in the other.
     """
@@ -225,31 +253,19 @@ def epilogue_runs(x: Tensor, w_OI: Tensor, b_O: Tensor | None, act: str) -> bool
         act == "gelu_tanh"
         and b_O is not None
         and not torch.is_grad_enabled()
-        and not is_watched(x, w_OI, b_O)
+        and fast_path(x, w_OI, b_O)
         and x.device.type == "cuda"
         and x.dtype in (torch.float16, torch.bfloat16)
         and x.dtype == w_OI.dtype == b_O.dtype
         and x.ndim >= 2
         and x.numel() > 0
         and not torch.is_autocast_enabled("cuda")
+        and _torch.works("addmm_gelu")
     )
 
 
 def _epilogue(x: Tensor, w_OI: Tensor, b_O: Tensor) -> Tensor:
-    """PyTorch's own binding of what its transformer encoder runs. It records no gradient.
-
-    On a GPU its GELU is the tanh form, on a CPU the exact one.
-    """
-    y: Tensor = torch._addmm_activation(b_O, rows(x), w_OI.t(), use_gelu=True)
-    return y.view(*x.shape[:-1], w_OI.shape[0])
-
-
-def _onednn(x: Tensor, w_OI: Tensor, b_O: Tensor | None = None, act: str = "none") -> Tensor:
-    """PyTorch's own binding, which its compiler emits for linears on a CPU. It records no gradient."""
-    kind = "none" if act == "none" else "gelu"
-    form = "tanh" if act == "gelu_tanh" else "none"
-    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, w_OI, b_O, kind, [], form)
-    return y
+    return _torch.addmm_gelu(b_O, rows(x), w_OI.t()).view(*x.shape[:-1], w_OI.shape[0])
 
 
 def autocast_now(device: torch.device) -> AbstractContextManager[Any]:
@@ -265,12 +281,12 @@ def rows(x: Tensor) -> Tensor:
     return x.reshape(-1, x.shape[-1])
 
 
-def weight_gradient(grad: Tensor, x: Tensor, impl: str) -> Tensor:
+def weight_gradient(grad: Tensor, x: Tensor, road: str) -> Tensor:
     """The gradient of a weight `(channels_out, channels_in)`, from that of its product with `x`."""
     g_NO, x_NI = rows(grad), rows(x)
     # Sums over many rows for a small weight are what oneDNN is slow at.
     small = x_NI.shape[1] < _WIDE and x_NI.shape[1] * g_NO.shape[1] < _LARGE
-    return linear(g_NO.t(), x_NI.t(), impl="reference" if small else impl)
+    return product(g_NO.t(), x_NI.t(), None, "none", "reference" if small else road)
 
 
 class _Linear(torch.autograd.Function):
@@ -282,25 +298,24 @@ class _Linear(torch.autograd.Function):
         x: Tensor,
         w_OI: Tensor,
         b_O: Tensor | None,
-        impl: str,
+        road: str,
         make: Callable[..., Tensor] | None,
         *inputs: Tensor,
     ) -> Tensor:
         ctx.save_for_backward(w_OI, *(inputs if make else (x,)))
         ctx.save_for_forward(x, w_OI)
-        ctx.impl, ctx.make, ctx.autocast = impl, make, autocast_now(x.device)
-        return linear(x, w_OI, b_O, impl=impl)
+        ctx.road, ctx.make, ctx.autocast = road, make, autocast_now(x.device)
+        return product(x, w_OI, b_O, "none", road)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         w_OI, *inputs = ctx.saved_tensors
         (grad,) = gradients
         needs_x, needs_w, needs_b, *_ = ctx.needs_input_grad
-        impl = "reference" if is_watched(grad) else ctx.impl
         with ctx.autocast:
             # What is made may be large, and goes before the gradient of it comes.
-            w_grad = weight_gradient(grad, ctx.make(*inputs) if ctx.make else inputs[0], impl) if needs_w else None
-            x_grad = linear(grad, w_OI.t(), impl=impl) if needs_x else None
+            w_grad = weight_gradient(grad, ctx.make(*inputs) if ctx.make else inputs[0], ctx.road) if needs_w else None
+            x_grad = product(grad, w_OI.t(), None, "none", ctx.road) if needs_x else None
         b_grad = rows(grad).sum(0) if needs_b else None
         return x_grad, w_grad, b_grad, None, None, *(None for _ in (inputs if ctx.make else ()))
 
@@ -331,5 +346,4 @@ def _flops(x_shape: Any, w_shape: Any, *_: Any, out_shape: Any = None, **__: Any
 
 
 register_flop_formula(torch.ops.mlpzoo.linear)(_flops)
-if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-    register_flop_formula(torch.ops.mkldnn._linear_pointwise)(_flops)
+_torch.register_onednn_flops(_flops)

@@ -3,13 +3,25 @@
 Shape suffixes: I channels in, E hidden units, O channels out; `…` stands for any axes before the last.
 """
 
+import functools
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mlpzoo.ops.linear import autocast_now, chosen, is_watched, linear, product_tangent, rows, weight_gradient
+from mlpzoo.ops import _torch
+from mlpzoo.ops.dispatch import fast_path, one_call
+from mlpzoo.ops.linear import (
+    autocast_now,
+    linear,
+    linear_of,
+    product,
+    product_tangent,
+    road_of,
+    rows,
+    weight_gradient,
+)
 
 FORMS = {"gelu": "none", "gelu_tanh": "tanh"}
 """The activations, and how PyTorch calls those forms of GELU."""
@@ -22,6 +34,7 @@ def mlp_reference(
     return F.linear(F.gelu(F.linear(x, w1_EI, b1_E), approximate=FORMS[act]), w2_OE, b2_O)
 
 
+@one_call
 def mlp(
     x: Tensor,
     w1_EI: Tensor,
@@ -30,13 +43,14 @@ def mlp(
     b2_O: Tensor | None,
     act: str = "gelu",
     impl: str = "auto",
+    recompute: bool = True,
 ) -> Tensor:
     """Multiply the last axis by a weight, apply a GELU, multiply by a second weight.
 
-    Of the two hidden maps, before and after the GELU, nothing is kept for the backward pass, which computes the first
+    Of the two hidden maps, before and after the GELU, the backward pass finds none saved, and computes the first
     product once more: with four hidden units a channel that is eight ninths of the memory for a ninth of the
     arithmetic. In return the forward pass can apply the GELU as part of the product. There are gradients of every
-    order and in forward mode. Compilers decide on their own what to keep: they, tracers and function transforms see the
+    order and in forward mode. Compilers decide on their own what to save: they, tracers and function transforms see the
     steps of the reference.
 
     Args:
@@ -46,7 +60,9 @@ def mlp(
         w2_OE: second weight, `(channels_out, hidden)`.
         b2_O: its bias, `(channels_out,)`, or None.
         act: `"gelu"` or `"gelu_tanh"`.
-        impl: as of `linear`; `"reference"` keeps everything.
+        impl: as of `linear`; `"reference"` saves both hidden maps.
+        recompute: whether the first product is computed again. Otherwise the hidden map before the GELU is saved, and
+            the GELU alone computed again.
 
     Returns:
         `(…, channels_out)`.
@@ -58,9 +74,12 @@ def mlp(
         raise ValueError(f"unknown activation '{act}' of mlp: choose {', '.join(map(repr, FORMS))}")
     if impl == "reference":
         return mlp_reference(x, w1_EI, b1_E, w2_OE, b2_O, act)
-    if not torch.is_grad_enabled() or is_watched(x, w1_EI, b1_E, w2_OE, b2_O):
+    if not torch.is_grad_enabled() or not fast_path(x, w1_EI, b1_E, w2_OE, b2_O):
         return linear(linear(x, w1_EI, b1_E, act, impl), w2_OE, b2_O, impl=impl)
-    y: Tensor = _Mlp.apply(x, w1_EI, b1_E, w2_OE, b2_O, act, chosen(impl, x, w1_EI, b1_E))
+    if not recompute:
+        gelu = functools.partial(F.gelu, approximate=FORMS[act])
+        return linear_of(gelu, [linear(x, w1_EI, b1_E, impl=impl)], w2_OE, b2_O, impl)
+    y: Tensor = _Mlp.apply(x, w1_EI, b1_E, w2_OE, b2_O, act, road_of(impl, x, w1_EI, b1_E, "none"))
     return y
 
 
@@ -76,34 +95,32 @@ class _Mlp(torch.autograd.Function):
         w2_OE: Tensor,
         b2_O: Tensor | None,
         act: str,
-        impl: str,
+        road: str,
     ) -> Tensor:
         ctx.save_for_backward(x, w1_EI, b1_E, w2_OE)
         ctx.save_for_forward(x, w1_EI, b1_E, w2_OE)
-        ctx.act, ctx.impl, ctx.autocast = act, impl, autocast_now(x.device)
-        return linear(linear(x, w1_EI, b1_E, act, impl), w2_OE, b2_O, impl=impl)
+        ctx.act, ctx.road, ctx.autocast = act, road, autocast_now(x.device)
+        return product(product(x, w1_EI, b1_E, act, road), w2_OE, b2_O, "none", road)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, w1_EI, b1_E, w2_OE = ctx.saved_tensors
         (grad,) = gradients
         needs_x, needs_w1, needs_b1, needs_w2, needs_b2, *_ = ctx.needs_input_grad
-        impl, form = "reference" if is_watched(grad) else ctx.impl, FORMS[ctx.act]
+        road, form = ctx.road, FORMS[ctx.act]
         x_grad = w1_grad = b1_grad = w2_grad = None
         with ctx.autocast:
-            y = linear(x, w1_EI, b1_E, impl=impl)
+            y = product(x, w1_EI, b1_E, "none", road)
             if needs_w2:
-                w2_grad = weight_gradient(grad, F.gelu(y, approximate=form), impl)
+                w2_grad = weight_gradient(grad, F.gelu(y, approximate=form), road)
             if needs_x or needs_w1 or needs_b1:
-                y_grad = linear(grad, w2_OE.t(), impl=impl)
-                if torch.is_grad_enabled() or is_watched(grad):
-                    y_grad = torch.ops.aten.gelu_backward(y_grad, y, approximate=form)
-                else:
-                    # In place, for it is as large as all that is kept of four blocks.
-                    torch.ops.aten.gelu_backward(y_grad, y, approximate=form, grad_input=y_grad)
+                y_grad = product(grad, w2_OE.t(), None, "none", road)
+                # In place where it can be, for it is as large as all that is saved of four blocks.
+                in_place = not torch.is_grad_enabled() and fast_path(grad)
+                y_grad = _torch.gelu_backward(y_grad, y, form, in_place)
                 del y
-                w1_grad = weight_gradient(y_grad, x, impl) if needs_w1 else None
-                x_grad = linear(y_grad, w1_EI.t(), impl=impl) if needs_x else None
+                w1_grad = weight_gradient(y_grad, x, road) if needs_w1 else None
+                x_grad = product(y_grad, w1_EI.t(), None, "none", road) if needs_x else None
                 b1_grad = rows(y_grad).sum(0) if needs_b1 else None
         return x_grad, w1_grad, b1_grad, w2_grad, rows(grad).sum(0) if needs_b2 else None, None, None
 
@@ -113,5 +130,5 @@ class _Mlp(torch.autograd.Function):
         x_tangent, w1_tangent, b1_tangent, w2_tangent, b2_tangent, *_ = tangents
         y, form = F.linear(x, w1_EI, b1_E), FORMS[ctx.act]
         y_tangent = product_tangent(x, w1_EI, x_tangent, w1_tangent, b1_tangent)
-        hidden_tangent = torch.ops.aten.gelu_backward(y_tangent, y, approximate=form)
+        hidden_tangent = _torch.gelu_backward(y_tangent, y, form)
         return product_tangent(F.gelu(y, approximate=form), w2_OE, hidden_tangent, w2_tangent, b2_tangent)

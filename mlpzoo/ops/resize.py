@@ -25,6 +25,9 @@ def _resize_maps(w_NT: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
             f"{old_grid[0] * old_grid[1]}"
         )
     w_NHW = w_NT.to(torch.promote_types(w_NT.dtype, torch.float32)).reshape(1, -1, *old_grid)
+    # On a CPU, PyTorch (2.11 to 2.14) resizes wrongly to a width of 1 alone: there height and width change places.
+    if new_grid[1] == 1:
+        w_NHW, new_grid = w_NHW.transpose(2, 3).contiguous(), (1, new_grid[0])
     resized = F.interpolate(w_NHW, size=new_grid, mode="bicubic", antialias=True, align_corners=False)
     return resized.reshape(w_NT.shape[0], -1)
 
@@ -70,3 +73,32 @@ def resize_input_tokens(w_NT: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
     # a map that is half positive and half negative is near zero, and a factor would blow the map up.
     missing_N1 = w_NT.to(w_NU.dtype).sum(-1, keepdim=True) - w_NU.sum(-1, keepdim=True)
     return (w_NU + missing_N1 / w_NU.shape[-1]).to(w_NT.dtype)
+
+
+def resize_axis(w: Tensor, axis: int, role: str, old_grid: Grid, new_grid: Grid) -> Tensor:
+    """Resize one axis of a weight of any rank, each vector along it a map over a grid or over one of its sides.
+
+    Args:
+        w: the weight.
+        axis: the axis that spans positions.
+        role: `"in"` for an axis that is summed over (see `resize_input_tokens`) or `"out"` for one that writes (see
+            `resize_output_tokens`), over all positions; with `_height` or `_width` appended over those of one side.
+        old_grid: height and width of the grid the weight was trained on, in positions.
+        new_grid: height and width of the grid wanted, in positions.
+
+    Returns:
+        The weight with another size along the axis, in its dtype.
+
+    Raises:
+        ValueError: for an unknown role, or when the axis does not span the old grid.
+    """
+    side, _, line = role.partition("_")
+    if side not in ("in", "out") or line not in ("", "height", "width"):
+        raise ValueError(f"unknown role '{role}' of an axis: 'in' or 'out', perhaps with '_height' or '_width'")
+    if line:
+        place = ("height", "width").index(line)
+        old_grid, new_grid = (1, old_grid[place]), (1, new_grid[place])
+    resize = resize_input_tokens if side == "in" else resize_output_tokens
+    maps = w.movedim(axis, -1)
+    resized = resize(maps.reshape(-1, maps.shape[-1]), old_grid, new_grid)
+    return resized.reshape(*maps.shape[:-1], -1).movedim(-1, axis)

@@ -4,14 +4,11 @@ Shape suffixes: B batch, H × W positions, C channels, K the three branches.
 """
 
 import torch
-import torch.fx
 from einops import rearrange, reduce
 from torch import Tensor
 
 from mlpzoo.ops._triton import reweighted_sum_triton
-
-# A traced graph keeps it as one call: what it asks of a tensor cannot be asked while tracing.
-torch.fx.wrap("reweighted_sum_triton")
+from mlpzoo.ops.dispatch import fast_path, one_call
 
 
 def mean_of_sum_reference(h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor) -> Tensor:
@@ -43,6 +40,7 @@ def reweighted_sum_reference(h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor, log
     return h_BHWC * a_KBHWC[0] + w_BHWC * a_KBHWC[1] + c_BHWC * a_KBHWC[2]
 
 
+@one_call
 def reweighted_sum(h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor, logits: Tensor, impl: str = "auto") -> Tensor:
     """Add three branches, each channel weighted by a softmax over the branches.
 
@@ -71,6 +69,8 @@ def reweighted_sum(h_BHWC: Tensor, w_BHWC: Tensor, c_BHWC: Tensor, logits: Tenso
         raise ValueError(f"unknown impl '{impl}' of reweighted_sum: choose 'auto', 'triton' or 'reference'")
     a_KBC = torch.softmax(logits.unflatten(1, (-1, 3)).permute(2, 0, 1).contiguous(), dim=0)
     a_KBHWC = a_KBC.unsqueeze(2).unsqueeze(3)
-    # In place is safe: the gradient of a product needs its factors, not the product.
     y_BHWC = h_BHWC * a_KBHWC[0]
+    if not fast_path(h_BHWC, w_BHWC, c_BHWC, logits):
+        return y_BHWC.addcmul(w_BHWC, a_KBHWC[1]).addcmul(c_BHWC, a_KBHWC[2])
+    # In place is safe: the gradient of a product needs its factors, not the product.
     return y_BHWC.addcmul_(w_BHWC, a_KBHWC[1]).addcmul_(c_BHWC, a_KBHWC[2])

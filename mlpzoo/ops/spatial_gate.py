@@ -6,6 +6,7 @@ Shape suffixes: B batch, T tokens, G channels of either half.
 import torch
 from torch import Tensor
 
+from mlpzoo.ops.dispatch import fast_path, one_call
 from mlpzoo.ops.token_linear import token_linear, token_linear_reference
 
 
@@ -17,6 +18,7 @@ def spatial_gate_reference(
     return u_BTG * (gate_BTG if shift_BTG is None else gate_BTG + shift_BTG)
 
 
+@one_call
 def spatial_gate(
     u_BTG: Tensor,
     v_BTG: Tensor,
@@ -47,7 +49,7 @@ def spatial_gate(
     if impl == "reference":
         return spatial_gate_reference(u_BTG, v_BTG, w_TT, b_T, shift_BTG)
     gate_BTG = token_linear(v_BTG, w_TT, b_T, impl)
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or not fast_path(gate_BTG, u_BTG, shift_BTG):
         return u_BTG * (gate_BTG if shift_BTG is None else gate_BTG + shift_BTG)
     if shift_BTG is not None:
         gate_BTG = gate_BTG.add_(shift_BTG)

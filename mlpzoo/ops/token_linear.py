@@ -4,15 +4,12 @@ Shape suffixes: B batch, T tokens in, S tokens out, C channels.
 """
 
 import torch
-import torch.fx
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
 from mlpzoo.ops._triton import token_linear_triton
-
-# A traced graph keeps it as one call: what it asks of a tensor cannot be asked while tracing.
-torch.fx.wrap("token_linear_triton")
+from mlpzoo.ops.dispatch import one_call
 
 
 def token_linear_reference(x_BTC: Tensor, w_ST: Tensor, b_S: Tensor | None = None, act: str = "none") -> Tensor:
@@ -25,6 +22,7 @@ def _activated(x: Tensor, act: str) -> Tensor:
     return x if act == "none" else F.gelu(x, approximate="tanh" if act == "gelu_tanh" else "none")
 
 
+@one_call
 def token_linear(
     x_BTC: Tensor, w_ST: Tensor, b_S: Tensor | None = None, impl: str = "auto", act: str = "none"
 ) -> Tensor:

@@ -1,6 +1,7 @@
-"""What a recipe may say: every key, its type, its default and what it means.
+"""What a recipe may say: every key, its type, its default and its meaning.
 
-The types are checked strictly by pydantic: an unknown key or a value of another type is refused, never converted.
+`Recipe` holds the sections that every task shares; a task adds its own keys in a subclass. pydantic checks the types
+strictly: an unknown key or a value of another type is an error, never a conversion.
 """
 
 from typing import Annotated, Any, Literal
@@ -8,7 +9,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Pair = tuple[float, float]
 
 
 class Section(BaseModel):
@@ -34,44 +34,24 @@ class Model(Section):
     """The network to train."""
 
     name: str
-    """A name of `mlpzoo list`; `NAME.TAG` for certain released weights; `local-dir:FOLDER` for a run's network."""
-    pretrained: bool = False
-    """Whether to start from the released weights."""
+    """A name of `mlpzoo list`, or one that the task knows."""
     checkpoint: str | None = None
-    """A file of weights, in any released format, to start from."""
-    num_classes: int | None = Field(None, ge=1)
-    """Classes of the head; as many as the data have if null."""
+    """A file of weights to start from."""
     options: dict[str, Any] = {}
-    """Options of `create_model`: img_size, drop_path_rate, …"""
-    train: Literal["all", "head"] = "all"
-    """What is trained: all, or the head alone, on features of the frozen network: a linear probe."""
-    frozen_stages: int = Field(-1, ge=-1)
-    """What is not trained: nothing for -1, the embedding for 0, with the first n stages or blocks for n."""
-    head_bias: float | None = None
-    """First value of the head's bias; the network's own if null."""
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "Model":
-        if self.pretrained and self.checkpoint:
-            raise ValueError("pretrained and checkpoint exclude each other: weights come from one place")
-        return self
+    """Options of the network: img_size, drop_path_rate, …"""
 
 
 class Data(Section):
     """The images."""
 
     dataset: str = "folder"
-    """`folder`, `digits`, or a dataset of timm: `torch/NAME`, `hfds/NAME`, `hfids/NAME`, `wds/NAME`, `tfds/NAME`."""
+    """What is read: a kind of data set that the task knows."""
     root: str | None = None
     """Folder of the data."""
     train_split: str = "train"
     """Of a folder: the name of the subfolder to train on."""
     validation_split: str | None = "validation"
     """As train_split; null for no validation."""
-    held_out: float = Field(0.0, ge=0, lt=1)
-    """Share of each class to validate on instead, held out of the training split; always the same images."""
-    download: bool = False
-    """Whether timm may download the dataset."""
     batch_size: int = Field(128, ge=1)
     """Images in an update, over all processes and accumulated steps: results do not depend on how many there are."""
     validation_batch_size: int | None = Field(None, ge=1)
@@ -80,74 +60,6 @@ class Data(Section):
     """Processes that read images, for each process that trains."""
     on_bad_image: Literal["error", "skip"] = "error"
     """What an unreadable image does: stop, or be replaced by the next one and be listed in bad_images.jsonl."""
-    length: int | None = Field(None, ge=1)
-    """Images of a training epoch, where the dataset is a stream that does not say."""
-    mean: tuple[float, ...] | None = None
-    """Mean of each image channel, of pixels in [0, 1]; the network's own if null."""
-    std: tuple[float, ...] | None = None
-    """Standard deviation of each channel; the network's own if null."""
-    interpolation: str | None = None
-    """How images are resized in validation; as for the network's weights if null."""
-    crop_pct: float | None = Field(None, gt=0, le=1)
-    """Side of the validation crop over side of the resized image; as for the network's weights if null."""
-
-
-class Augment(Section):
-    """What happens to training images: timm's transforms, and its mixup and cutmix."""
-
-    scale: Pair = (0.08, 1.0)
-    """Area of the random crop, over the image's."""
-    ratio: Pair = (3 / 4, 4 / 3)
-    """Width over height of the random crop."""
-    interpolation: str = "random"
-    """How crops are resized: bilinear, bicubic, …; random for one of these two."""
-    hflip: Share = 0.5
-    """Probability of a flip from left to right."""
-    vflip: Share = 0.0
-    """Probability of a flip from top to bottom."""
-    color_jitter: float = Field(0.0, ge=0)
-    """Strength of random brightness, contrast and saturation; not applied where auto_augment is."""
-    auto_augment: str | None = None
-    """timm's string for RandAugment, AutoAugment or AugMix, such as `rand-m9-mstd0.5-inc1`."""
-    random_erasing: Share = 0.0
-    """Probability of erasing a rectangle."""
-    erasing_mode: Literal["const", "rand", "pixel"] = "pixel"
-    """What an erased rectangle holds: zeros, one random colour, or noise."""
-    rotate: float = Field(0.0, ge=0, le=180)
-    """Largest random rotation, in degrees."""
-    shift: Share = 0.0
-    """Largest random shift, as a share of the side."""
-    zoom: float = Field(0.0, ge=0, lt=1)
-    """Largest random change of size, as a share of it."""
-    repeats: int = Field(1, ge=1)
-    """Differently augmented copies of each image in an epoch, which then sees as many fewer images."""
-    mixup: float = Field(0.0, ge=0)
-    """Parameter of mixup's beta distribution; 0 for none."""
-    cutmix: float = Field(0.0, ge=0)
-    """Parameter of cutmix's beta distribution; 0 for none."""
-    mixup_prob: Share = 1.0
-    """Probability that a batch is mixed."""
-    mixup_switch_prob: Share = 0.5
-    """Probability of cutmix where both are on."""
-    mixup_mode: Literal["batch", "pair", "elem"] = "batch"
-    """Whether the amount is drawn for a batch, a pair of images or an image."""
-
-
-class Loss(Section):
-    """What is minimized."""
-
-    name: Literal["cross_entropy", "bce"] = "cross_entropy"
-    """Cross-entropy over the classes, or binary cross-entropy of each class by itself."""
-    label_smoothing: Share = 0.0
-    """Share of a label that is spread evenly over all classes."""
-    sum_classes: bool = False
-    """Whether binary cross-entropy is summed over the classes, not averaged."""
-    teacher: str | None = None
-    """A model's name, or `local-dir:FOLDER`: the class it says is a second label: hard-label distillation."""
-    teacher_checkpoint: str | None = None
-    """The teacher's file of weights; its released weights if null."""
-    teacher_weight: Share = 0.5
-    """Weight of the teacher's label; the true one has the rest."""
 
 
 class Optimizer(Section):
@@ -204,15 +116,15 @@ class Run(Section):
     """How training is carried out."""
 
     seed: int = Field(0, ge=0, lt=2**31)
-    """Of initialization, order and augmentation."""
+    """Seed of initialization, order and augmentation."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of products: full, or mixed."""
+    """Of matrix products: full, or mixed precision."""
     strategy: Literal["ddp", "fsdp2"] = "ddp"
     """With several processes: each has the whole network, or a shard of it. A launcher's own setting prevails."""
     accumulate: int = Field(1, ge=1)
     """Steps whose gradients make one update."""
     grad_checkpointing: bool = False
-    """Whether activations are computed again instead of kept."""
+    """Whether activations are recomputed in the backward pass instead of saved."""
     compile: bool = False
     """Whether the network is compiled."""
     ema_decay: float | None = Field(None, gt=0, lt=1)
@@ -220,7 +132,7 @@ class Run(Section):
     ema_warmup: bool = False
     """Whether that decay grows with the number of updates."""
     validate_every: float = Field(1, ge=0)
-    """Epochs between validations, fractions allowed; 0 for one at the end alone."""
+    """Epochs between validations; a fraction is rounded to whole updates, at least one. 0 for one at the end alone."""
     checkpoint_every: int | None = Field(None, ge=1)
     """Updates between checkpoints; an epoch if null."""
     keep_checkpoints: int = Field(2, ge=1)
@@ -232,13 +144,13 @@ class Run(Section):
 
 
 class Recipe(Section):
-    """All of it."""
+    """The sections that every task has."""
 
+    task: str
+    """What is trained: classification, detection or restoration."""
     about: About = About()
     model: Model
     data: Data = Data()
-    augment: Augment = Augment()
-    loss: Loss = Loss()
     optimizer: Optimizer = Optimizer()
     schedule: Schedule
     run: Run = Run()

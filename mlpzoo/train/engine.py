@@ -1,6 +1,5 @@
-"""From a recipe to a trained network: the run's folder, the processes, and what is written at the end."""
+"""From a task and its recipe to a trained network: the run's folder, the processes, and what is written at the end."""
 
-import dataclasses
 import logging
 import os
 import shutil
@@ -8,141 +7,103 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import yaml
 from accelerate import Accelerator, FullyShardedDataParallelPlugin
-from accelerate.state import AcceleratorState, PartialState
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import DistributedType
 from torch import nn
 
-from mlpzoo.compare import kept_bytes
-from mlpzoo.models import Backbone
-from mlpzoo.registry import create_model
+from mlpzoo.ops import _torch
 from mlpzoo.train._run import publish, staging
 from mlpzoo.train.checkpoints import CheckpointFolder
-from mlpzoo.train.classification import BAD_IMAGES, Classification, count_flops, evaluate
-from mlpzoo.train.config import Data, Recipe, Run
-from mlpzoo.train.data import Images, numbered_as, open_images, open_splits
-from mlpzoo.train.journal import METRICS, read_metrics
-from mlpzoo.train.loaders import validation_loader
+from mlpzoo.train.config import Recipe, Run
+from mlpzoo.train.data import BAD_IMAGES
+from mlpzoo.train.journal import METRICS
+from mlpzoo.train.loaders import Place
 from mlpzoo.train.loop import CHECKPOINTS, Trainer
-from mlpzoo.train.optimizers import build_optimizer
-from mlpzoo.train.recipe_files import differences, dump_recipe, recipe_from
-from mlpzoo.transforms import data_config_of
-from mlpzoo.weights import CONFIG, read_config
+from mlpzoo.train.recipe_files import differences, dump_recipe, flat, recipe_from
+from mlpzoo.train.task import Task
+from mlpzoo.weights import CONFIG
 from mlpzoo.weights._writing import write_text
 
 FSDP_VARIABLE = "ACCELERATE_USE_FSDP"
 RECIPE = "recipe.yaml"
 OWN_FILES = (CONFIG, "model.safetensors", METRICS, BAD_IMAGES, RECIPE, CHECKPOINTS, "best", "curves.png")
-"""What a run writes into its folder; nothing else there is touched."""
+"""What every run writes into its folder, and `overwrite` removes; nothing else there is touched."""
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainingResult:
-    """What a training run reached.
-
-    Attributes:
-        folder: where everything was written.
-        figures: what the last validation found, by name.
-        seconds: this run took, from its first to its last update; without those of an earlier one it went on from.
-    """
-
-    folder: Path
-    figures: dict[str, float]
-    seconds: float
-
-    def rows(self) -> list[tuple[str, str]]:
-        """For people: what was reached, by name."""
-        titles = {
-            "validation_top1": "Validation top-1",
-            "validation_top5": "Validation top-5",
-            "validation_loss": "Validation loss",
-        }
-        shown = {name: f"{value:.4f}" if "loss" in name else f"{value:.2%}" for name, value in self.figures.items()}
-        return [(titles.get(name, name), value) for name, value in shown.items()]
-
-
-def train(
+def run(
+    task_type: type[Task],
     recipe: Recipe,
     out: str | Path,
     *,
     device: str | None = None,
     overwrite: bool = False,
     progress: bool = True,
-) -> TrainingResult:
-    """Train a classifier as a recipe says; called again after it was stopped or killed, go on where it was.
-
-    The folder gets `recipe.yaml`, all settings; `metrics.jsonl`; `checkpoints/`; `best/`, the weights of the best
-    validation; and at the end `model.safetensors` and `config.json`, from which `create_model("local-dir:FOLDER")`
-    builds the network, and `curves.png`. Launched by `accelerate launch` or `torchrun`, it runs in as many processes.
+) -> tuple[dict[str, float], float]:
+    """Train a task; called again after it was stopped or killed, go on where it was.
 
     Args:
-        recipe: all settings; from `mlpzoo.train.read_recipe`.
+        task_type: what is trained.
+        recipe: all settings, of the task's `recipe_type`.
         out: the folder of the run, made if missing.
         device: `"cpu"`; or a GPU where there is one, and else the CPU, if None.
         overwrite: whether a finished or a different run in the folder is given up.
         progress: whether to show progress on stderr.
 
     Returns:
-        What was reached.
+        What the last validation found, and the seconds from the first to the last update of this call.
 
     Raises:
         ValueError: when recipe, data and network do not go together, or the folder holds another run.
-        mlpzoo.CheckpointError: when the weights to start from cannot be had.
-        mlpzoo.train.Diverged: when the loss is no number any more.
-        mlpzoo.train.Stopped: on SIGTERM or SIGINT, after saving.
+        Diverged: when the loss is not finite any more.
+        Stopped: on SIGTERM or SIGINT, after saving.
         OSError: when the folder cannot be written.
     """
     folder = Path(out)
     with processes(recipe.run, device, project_dir=folder) as accelerator:
         if accelerator.is_main_process:
-            prepare_folder(folder, recipe, overwrite=overwrite)
+            prepare_folder(folder, recipe, task_type, overwrite=overwrite)
         accelerator.wait_for_everyone()
         torch.manual_seed(recipe.run.seed)
-        task = Classification(
-            recipe,
-            device=accelerator.device,
-            rank=accelerator.process_index,
-            processes=accelerator.num_processes,
-            folder=folder if accelerator.is_main_process else None,
-        )
-        set_wrapping(accelerator, task.network)
+        task = task_type(recipe, place_of(accelerator, folder))
+        if accelerator.device.type == "cuda":
+            # Before the network is sharded, for it takes a forward pass.
+            task.flops_per_image = 3 * count_flops(*task.probe())
+        set_wrapping(accelerator, task)
         if recipe.run.trackers:
-            accelerator.init_trackers("mlpzoo", config=_flat(recipe))
-        trainer = Trainer(
-            task,
-            optimizer=recipe.optimizer,
-            schedule=recipe.schedule,
-            run=recipe.run,
-            folder=folder,
-            accelerator=accelerator,
-            progress=progress,
-        )
+            accelerator.init_trackers("mlpzoo", config=_loggable(recipe))
+        trainer = Trainer(task, folder, accelerator, progress=progress)
         if accelerator.is_main_process:
             write_text(dump_recipe(recipe), folder / RECIPE)
         start = time.perf_counter()
         figures = trainer.fit()
         seconds = time.perf_counter() - start
-        weights = trainer.weights()
-        if accelerator.is_main_process:
-            with staging(folder) as partial:
-                task.save(weights, partial, {"step": trainer.step, "seed": recipe.run.seed, **figures})
-                draw(folder, recipe)
-                if recipe.data.dataset == "digits":
-                    from mlpzoo.train.digits import illustrate
-
-                    illustrate(partial, task.loaders)
+        with staging(folder) as partial:
+            trainer.save(partial)
+            if accelerator.is_main_process:
+                task.illustrate(partial, figures)
                 publish(partial, folder)
         accelerator.wait_for_everyone()
-    return TrainingResult(folder, figures, seconds)
+    return figures, seconds
+
+
+def place_of(accelerator: Accelerator, folder: Path) -> Place:
+    """Where a task runs; the main process alone knows the folder, so that it alone writes."""
+    return Place(
+        accelerator.device,
+        rank=accelerator.process_index,
+        processes=accelerator.num_processes,
+        folder=folder if accelerator.is_main_process else None,
+    )
 
 
 @contextmanager
 def processes(run: Run, device: str | None = None, **options: Any) -> Iterator[Accelerator]:
-    """accelerate's view of the machine and the launcher, given back at the end.
+    """accelerate's view of the machine and the launcher; what the caller had of it is put back at the end.
 
     Raises:
         ValueError: for a setting that is impossible here.
@@ -155,51 +116,81 @@ def processes(run: Run, device: str | None = None, **options: Any) -> Iterator[A
         raise ValueError("cannot train on 'cuda': PyTorch finds no GPU here")
     if run.trackers:
         options["log_with"] = list(run.trackers)
-    # accelerate keeps one state a process and refuses to change it: a run before this one may have had another.
-    AcceleratorState._reset_state()
-    plugin = None
-    if run.strategy == "fsdp2":
-        plugin = FullyShardedDataParallelPlugin(
-            fsdp_version=2, auto_wrap_policy="transformer_based_wrap", cpu_ram_efficient_loading=False
-        )
+    with _fresh_state():
+        plugin = None
+        if run.strategy == "fsdp2":
+            plugin = FullyShardedDataParallelPlugin(
+                fsdp_version=2, auto_wrap_policy="transformer_based_wrap", cpu_ram_efficient_loading=False
+            )
+        try:
+            accelerator = Accelerator(
+                mixed_precision={"fp32": "no"}.get(run.precision, run.precision),
+                cpu=device == "cpu",
+                gradient_accumulation_steps=run.accumulate,
+                fsdp_plugin=plugin,
+                **options,
+            )
+        except (ValueError, ImportError, RuntimeError) as error:
+            raise ValueError(f"cannot train like this here: {error}") from None
+        if plugin is not None and accelerator.distributed_type == DistributedType.MULTI_CPU:
+            # accelerate shards over GPUs alone; PyTorch does it on CPUs as well.
+            # Both states are shared by all their instances, and the second is read anew from the first.
+            PartialState().distributed_type = DistributedType.FSDP
+            accelerator.state.distributed_type = DistributedType.FSDP
+            accelerator.state.fsdp_plugin = plugin
+        try:
+            yield accelerator
+        finally:
+            accelerator.free_memory()
+            for tracker in accelerator.trackers:
+                tracker.finish()
+
+
+@contextmanager
+def _fresh_state() -> Iterator[None]:
+    """Within, accelerate's state, one for all of a process, is new; afterwards the caller's is as it was.
+
+    accelerate refuses to change its state, and a caller or an earlier run may have another one. A process group made
+    within ends here; the caller's is used, and stays.
+    """
+    states = (PartialState, AcceleratorState, GradientState)
+    kept = [dict(state._shared_state) for state in states]
+    group = torch.distributed.is_available() and torch.distributed.is_initialized()
+    # accelerate sets it when it is given a plugin, and would take it for the next one's as well.
     sharding = os.environ.get(FSDP_VARIABLE)
-    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    logger = logging.getLogger("accelerate")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    for state in states:
+        state._shared_state.clear()
     try:
-        accelerator = Accelerator(
-            mixed_precision={"fp32": "no"}.get(run.precision, run.precision),
-            cpu=device == "cpu",
-            gradient_accumulation_steps=run.accumulate,
-            fsdp_plugin=plugin,
-            **options,
-        )
-    except (ValueError, ImportError, RuntimeError) as error:
-        raise ValueError(f"cannot train like this here: {error}") from None
-    if plugin is not None and accelerator.distributed_type == DistributedType.MULTI_CPU:
-        # accelerate shards over GPUs alone; PyTorch does it on CPUs as well.
-        # Both states are shared by all their instances, and the second is read anew from the first.
-        PartialState().distributed_type = DistributedType.FSDP
-        accelerator.state.distributed_type = DistributedType.FSDP
-        accelerator.state.fsdp_plugin = plugin
-    try:
-        yield accelerator
+        yield
     finally:
-        accelerator.free_memory()
-        accelerator.end_training()
-        # accelerate sets it when it is handed a plugin, for the next one as well.
+        if not group and torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        for state, values in zip(states, kept, strict=True):
+            state._shared_state.clear()
+            state._shared_state.update(values)
+        logger.setLevel(level)
         if sharding is None:
             os.environ.pop(FSDP_VARIABLE, None)
 
 
-def set_wrapping(accelerator: Accelerator, network: Backbone) -> None:
-    """Shard block by block, where there are shards and the launcher chose nothing else."""
+def set_wrapping(accelerator: Accelerator, task: Task) -> None:
+    """Shard block by block, where there are shards and the launcher chose nothing else.
+
+    Raises:
+        ValueError: when the task's network cannot be sharded.
+    """
     plugin = accelerator.state.fsdp_plugin if accelerator.is_fsdp2 else None
-    if plugin is not None and not plugin.transformer_cls_names_to_wrap:
-        parts = network.get_submodule(network.feature_stack).children()
-        blocks = [block for part in parts for block in (part.children() if isinstance(part, nn.Sequential) else [part])]
-        plugin.transformer_cls_names_to_wrap = sorted({type(block).__name__ for block in blocks})
+    if plugin is None or plugin.transformer_cls_names_to_wrap:
+        return
+    plugin.transformer_cls_names_to_wrap = task.shard_types()
+    if not plugin.transformer_cls_names_to_wrap:
+        raise ValueError(f"run.strategy=fsdp2 does not shard the networks of {task.name}: use ddp")
 
 
-def prepare_folder(folder: Path, recipe: Recipe, *, overwrite: bool) -> None:
+def prepare_folder(folder: Path, recipe: Recipe, task_type: type[Task], *, overwrite: bool) -> None:
     """Make the folder of a run, or find that the run there is the same.
 
     Raises:
@@ -215,24 +206,18 @@ def prepare_folder(folder: Path, recipe: Recipe, *, overwrite: bool) -> None:
                     shutil.rmtree(path)
                 else:
                     path.unlink(missing_ok=True)
-        earlier = folder / RECIPE
-        if not earlier.exists() and (folder / CONFIG).exists():
+        if (folder / RECIPE).exists():
+            _compare(folder, recipe, task_type)
+        elif (folder / CONFIG).exists():
             raise ValueError(f"{folder} holds a network already: name another folder, or say --overwrite")
-        if earlier.exists():
-            _compare(folder, recipe)
         (folder / ".writable").touch()
         (folder / ".writable").unlink()
     except OSError as error:
         raise OSError(f"cannot write to {folder}: {error.strerror}") from None
 
 
-def _compare(folder: Path, recipe: Recipe) -> None:
-    try:
-        old = recipe_from(yaml.safe_load((folder / RECIPE).read_text()), origin=str(folder / RECIPE))
-    except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(
-            f"{folder} holds a run that cannot be read ({error}): name another, or say --overwrite"
-        ) from None
+def _compare(folder: Path, recipe: Recipe, task_type: type[Task]) -> None:
+    old = read_run(folder, {task_type.name: task_type.recipe_type}, "name another, or say --overwrite")
     changed = differences(old, recipe)
     if changed:
         raise ValueError(
@@ -243,152 +228,28 @@ def _compare(folder: Path, recipe: Recipe) -> None:
         raise ValueError(f"the run in {folder} is finished: name another folder, or say --overwrite to train again")
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What a run would be.
-
-    Attributes:
-        parameters: of the network.
-        trained: how many of them are trained.
-        images: to train on, in an epoch.
-        validation_images: to validate on; None where it is not known.
-        classes: of the data, or of the network where the data do not say.
-        updates_per_epoch: updates that make an epoch.
-        updates: in all.
-        gmacs: multiply-accumulates of one image's forward pass, in 10⁹.
-        memory_mb: expected in one process, in 10⁶ bytes: weights, gradients, optimizer, moving average, and what a step
-            of one batch keeps for the backward pass, in full precision.
-    """
-
-    parameters: int
-    trained: int
-    images: int
-    validation_images: int | None
-    classes: int
-    updates_per_epoch: int
-    updates: int
-    gmacs: float
-    memory_mb: float
-
-
-def plan(recipe: Recipe) -> Plan:
-    """Build all of a run but train nothing, and say what it would be.
+def read_run(folder: Path, kinds: dict[str, type[Recipe]], advice: str = "its recipe.yaml is damaged") -> Recipe:
+    """The recipe of the run in a folder, of one of these kinds.
 
     Raises:
-        ValueError: as `train` would.
+        ValueError: when there is none, or it cannot be read.
     """
-    task = Classification(recipe, device=torch.device("cpu"))
-    size = task.loaders.config["input_size"]
-    parameters = [parameter.numel() for parameter in task.model.parameters()]
-    trained = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
-    count = sum(parameter.numel() for parameter in trained)
-    # One image through the network as it is trained; the rest is proportional.
-    kept = kept_bytes(task.network.train(), torch.randn(2, *size)) / 2 * task.loaders.batch_size
-    copies = 1 + (1 if recipe.run.ema_decay else 0)
-    bytes_ = 4 * (copies * sum(parameters) + count * (1 + _states_of(recipe))) + kept
-    epochs, per_epoch = recipe.schedule.epochs, task.updates_per_epoch
-    held = task.loaders.validation_images
-    return Plan(
-        parameters=sum(parameters),
-        trained=count,
-        images=per_epoch * recipe.data.batch_size,
-        validation_images=None if held is None else len(held),
-        classes=task.network.num_classes,
-        updates_per_epoch=per_epoch,
-        updates=recipe.schedule.updates or ((epochs or 0) + recipe.schedule.cooldown_epochs) * per_epoch,
-        gmacs=count_flops(task.network) / 2e9,
-        memory_mb=bytes_ / 1e6,
-    )
-
-
-def _states_of(recipe: Recipe) -> float:
-    """Numbers that the optimizer keeps for each weight, seen on a small one."""
-    small = nn.Linear(64, 64, bias=False)
-    optimizer = build_optimizer(small, recipe.optimizer.model_copy(update={"layer_decay": None}))
-    small.weight.grad = torch.zeros_like(small.weight)
-    optimizer.step()
-    tensors = [
-        value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)
-    ]
-    return sum(tensor.numel() for tensor in tensors) / small.weight.numel()
-
-
-def draw(folder: Path, recipe: Recipe) -> None:
-    """Draw the run's curves, where matplotlib is installed."""
-    try:
-        from mlpzoo.train.plots import draw_curves
-    except ImportError:
-        return
-    records = read_metrics(folder)
-    if records:
-        draw_curves(folder / "curves.png", records, title=f"{recipe.model.name} on {recipe.data.dataset}")
-
-
-def validate(
-    folder: str | Path,
-    *,
-    data: str | None = None,
-    split: str | None = None,
-    device: str | None = None,
-    batch_size: int | None = None,
-    workers: int = 4,
-) -> dict[str, float]:
-    """Measure a trained network on validation images.
-
-    Args:
-        folder: of a run.
-        data: another folder of images, with the same classes; the run's own data if None.
-        split: which split of it; the recipe's own if None.
-        device: as for `train`.
-        batch_size: images in a batch; the run's own if None.
-        workers: processes that read images.
-
-    Returns:
-        `validation_top1`, `validation_top5` where there are more than five classes, and `validation_loss`.
-
-    Raises:
-        ValueError: when there is no such run or nothing to validate on.
-    """
-    folder = Path(folder)
-    if not (folder / RECIPE).exists():
+    path = folder / RECIPE
+    if not path.exists():
         raise ValueError(f"{folder} holds no run: {RECIPE} is missing")
-    content = yaml.safe_load((folder / RECIPE).read_text())
-    content["data"] |= {"root": data} if data else {}
-    recipe = recipe_from(content, origin=str(folder / RECIPE))
-    run = recipe.run.model_copy(update={"strategy": "ddp", "trackers": ()})
-    with processes(run, device) as accelerator:
-        network = create_model(f"local-dir:{folder}").to(accelerator.device).eval()
-        images = validation_images(recipe.data, network, read_config(folder).get("label_names"), split)
-        loader = validation_loader(
-            images,
-            network,
-            batch_size=batch_size or recipe.data.validation_batch_size or recipe.data.batch_size,
-            workers=workers,
-            rank=accelerator.process_index,
-            processes=accelerator.num_processes,
-        )
-        model = accelerator.prepare_model(network, evaluation_mode=True)
-        batches = ((x.to(accelerator.device), labels.to(accelerator.device)) for x, labels, _ in loader)
-        with torch.inference_mode():
-            return evaluate(model, batches, accelerator.device)
+    try:
+        return recipe_from(yaml.safe_load(path.read_text()), kinds=kinds, origin=str(path))
+    except (yaml.YAMLError, ValueError) as error:
+        raise ValueError(f"{folder} holds a run that cannot be read ({error}): {advice}") from None
 
 
-def validation_images(data: Data, network: nn.Module, classes: list[str] | None, split: str | None) -> Images:
-    """What a recipe validates on, or another split of its data.
+def count_flops(module: nn.Module, example: torch.Tensor) -> float:
+    """FLOPs of a forward pass, counted without computing it."""
+    from torch.utils.flop_counter import FlopCounterMode
 
-    Raises:
-        ValueError: when there is nothing to validate on.
-    """
-    mode: Literal["L", "RGB"] = "L" if data_config_of(network)["input_size"][0] == 1 else "RGB"
-    if split is None and (data.held_out or data.dataset == "digits"):
-        held = open_splits(data, mode)[1]
-        assert held is not None
-        return held
-    split = split or data.validation_split
-    if split is None:
-        raise ValueError("the recipe validates on nothing: say which split")
-    images = open_images(data, split, mode)
-    return numbered_as(images, classes, data, split, mode) if data.dataset == "folder" and classes else images
+    with _torch.fake_tensors(), FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(torch.empty_like(example))
+    return float(counter.get_total_flops())
 
 
 def newest_checkpoint(run: str | Path) -> Path | None:
@@ -398,7 +259,7 @@ def newest_checkpoint(run: str | Path) -> Path | None:
     return None if step is None else folder.path(step)
 
 
-def _flat(recipe: Recipe) -> dict[str, int | float | str | bool]:
-    values = recipe.model_dump()
-    flat = {f"{section}.{key}": value for section, content in values.items() for key, value in content.items()}
-    return {key: value if isinstance(value, int | float | str | bool) else str(value) for key, value in flat.items()}
+def _loggable(recipe: Recipe) -> dict[str, int | float | str | bool]:
+    """Settings as trackers take them."""
+    settings = flat(recipe).items()
+    return {key: value if isinstance(value, int | float | str | bool) else str(value) for key, value in settings}

@@ -1,205 +1,152 @@
-"""Batches of a recipe's data: datasets, transforms and PyTorch's loaders put together."""
+"""Batches of samples: the orders of `data` and PyTorch's loaders put together."""
 
+import dataclasses
+import functools
 import os
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
-from timm.data import create_dataset
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from torchvision import transforms
+from torch import Tensor
+from torch.utils.data import DataLoader, default_collate
 
-from mlpzoo.train.config import Augment, Data, Recipe
-from mlpzoo.train.data import Images, Samples, TrainingOrder, ValidationOrder, open_splits
-from mlpzoo.transforms import create_transform, data_config_of
+from mlpzoo.train.config import Recipe
+from mlpzoo.train.data import Samples, TrainingOrder, ValidationOrder
 
-STREAMS = ("wds/", "hfids/", "tfds/")
-"""Datasets that can only be read from the start."""
-
-Batch = tuple[Tensor, Tensor, Tensor | None]
-"""Images, labels, and the index of the unreadable image in each place, −1 for none; None where it is not known."""
+Batch = tuple[Any, Tensor | None, Tensor | None]
+"""Samples; the index of the unreadable item in each place, −1 for none; and whether each place holds a sample. The last
+two are None where they are not known."""
 
 
-class Loaders:
-    """Training and validation batches of one process.
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a task runs.
 
-    Args:
-        recipe: whose data they are.
-        network: what the images are for: its size, channels and statistics.
+    Attributes:
+        device: of the network and the batches.
         rank: which process this is.
         processes: how many there are.
-        pin: whether batches are made in memory from which a GPU copies fast.
+        folder: of the run; None to write nothing.
+    """
+
+    device: torch.device
+    rank: int = 0
+    processes: int = 1
+    folder: Path | None = None
+
+
+def step_size(recipe: Recipe, place: Place) -> int:
+    """Samples in a step of one process.
 
     Raises:
-        ValueError: when the data cannot be opened, or a batch cannot be divided or is larger than the data.
+        ValueError: when the batch size cannot be divided equally.
     """
-
-    def __init__(self, recipe: Recipe, network: nn.Module, *, rank: int, processes: int, pin: bool) -> None:
-        data, run = recipe.data, recipe.run
-        steps = processes * run.accumulate
-        if data.batch_size % steps:
-            raise ValueError(
-                f"data.batch_size is {data.batch_size}, which {processes} processes of {run.accumulate} steps an "
-                f"update cannot share equally: make it a multiple of {steps}"
-            )
-        self.batch_size = data.batch_size // steps
-        self.config = data_config_of(network)
-        shape = self.config["input_size"]
-        mode: Literal["L", "RGB"] = "L" if shape[0] == 1 else "RGB"
-        workers = min(data.workers, os.cpu_count() or 1)
-        common: dict[str, Any] = {
-            "num_workers": workers,
-            "pin_memory": pin,
-            "persistent_workers": workers > 0,
-            # A generator of its own: making an iterator would take a number from the global one.
-            "generator": torch.Generator().manual_seed(0),
-        }
-        augmented = training_transform(network, recipe.augment)
-        plain = create_transform(network)
-        skip = data.on_bad_image == "skip"
-        self.training_images: Images | None = None
-        self.validation_images: Images | None = None
-        self.validation_loader: Any = None
-        self.classes: list[str] | None = None
-        if data.dataset.startswith(STREAMS):
-            self._open_streams(data, mode, augmented, plain, common, processes)
-            return
-        train, held = open_splits(data, mode)
-        self.training_images, self.validation_images = train, held
-        self.classes = list(train.classes) if train.classes else None
-        self.updates_per_epoch = len(train) // data.batch_size
-        if not self.updates_per_epoch:
-            raise ValueError(
-                f"data.batch_size is {data.batch_size}, but there are only {len(train)} images to train on"
-            )
-        self.order = TrainingOrder(
-            len(train),
-            updates=self.updates_per_epoch,
-            batch_size=self.batch_size,
-            accumulate=run.accumulate,
-            rank=rank,
-            processes=processes,
-            repeats=recipe.augment.repeats,
-            seed=run.seed,
+    size, accumulate = recipe.data.batch_size, recipe.run.accumulate
+    steps = place.processes * accumulate
+    if size % steps:
+        raise ValueError(
+            f"data.batch_size is {size}, which {place.processes} processes of {accumulate} steps an update cannot "
+            f"share equally: make it a multiple of {steps}"
         )
-        self.training_loader: Any = DataLoader(
-            Samples(train, augmented, shape, replace=skip), batch_sampler=self.order, **common
-        )
-        if held is not None:
-            self.validation_loader = validation_loader(
-                held,
-                network,
-                batch_size=data.validation_batch_size or self.batch_size,
-                workers=workers,
-                rank=rank,
-                processes=processes,
-            )
-
-    @property
-    def num_classes(self) -> int:
-        """Classes of the data; 0 where they do not say."""
-        return len(self.classes or ())
-
-    def training(self, epoch: int, start: int) -> Iterator[Batch]:
-        """Batches of an epoch from an update on."""
-        if self.training_images is None:
-            yield from self._stream(epoch, start)
-            return
-        self.order.epoch, self.order.start = epoch, start
-        yield from self.training_loader
-
-    def validation(self) -> Iterator[Batch]:
-        """All validation images once."""
-        for images, labels, *bad in self.validation_loader:
-            yield images, labels, bad[0] if bad else None
-
-    def _open_streams(
-        self, data: Data, mode: str, augmented: Any, plain: Any, common: dict[str, Any], processes: int
-    ) -> None:
-        """timm's datasets that are read from the start, each process its own part."""
-        if not data.length:
-            raise ValueError(f"{data.dataset} is a stream: say by data.length how many images make an epoch")
-        self.updates_per_epoch = data.length // data.batch_size
-        self.steps_per_epoch = data.length // (self.batch_size * processes)
-
-        def stream(split: str, training: bool) -> DataLoader[Any]:
-            try:
-                dataset = create_dataset(
-                    data.dataset,
-                    root=data.root,
-                    split=split,
-                    is_training=training,
-                    download=data.download,
-                    batch_size=self.batch_size,
-                    num_samples=data.length if training else None,
-                    input_img_mode=mode,
-                )
-            except (AssertionError, RuntimeError, ValueError, OSError, ImportError) as error:
-                raise ValueError(f"cannot open the split '{split}' of {data.dataset}: {error}") from None
-            dataset.transform = augmented if training else plain
-            return DataLoader(dataset, batch_size=self.batch_size, drop_last=training, **common)
-
-        self.training_loader = stream(data.train_split, True)
-        if data.validation_split is not None:
-            self.validation_loader = stream(data.validation_split, False)
-
-    def _stream(self, epoch: int, start: int) -> Iterator[Batch]:
-        if hasattr(self.training_loader.dataset, "set_epoch"):
-            self.training_loader.dataset.set_epoch(epoch)
-        first = start * self.steps_per_epoch // self.updates_per_epoch
-        for i, (images, labels) in enumerate(self.training_loader):
-            if i >= first:
-                yield images, labels, None
+    return size // steps
 
 
-def validation_loader(
-    images: Images, network: nn.Module, *, batch_size: int, workers: int, rank: int = 0, processes: int = 1
-) -> DataLoader[Any]:
-    """A process's share of images, prepared as the network's weights want them.
+def loader_options(workers: int, *, keep: bool = True) -> dict[str, Any]:
+    """Options of PyTorch's loader.
 
     Args:
-        images: all of them.
-        network: what they are for.
-        batch_size: images in a batch.
+        workers: processes that read; no more than the machine has cores.
+        keep: whether they live on from epoch to epoch.
+    """
+    workers = min(workers, os.cpu_count() or 1)
+    # A generator of its own: making an iterator would take a number from the global one.
+    generator = torch.Generator().manual_seed(0)
+    return {"num_workers": workers, "persistent_workers": keep and workers > 0, "generator": generator}
+
+
+class TrainingBatches:
+    """Training batches of one process, in an order that the seed of the run decides.
+
+    Args:
+        samples: what is drawn.
+        recipe: batch size, workers and seed.
+        place: where they go.
+        repeats: how often a sample is drawn in an epoch.
+        collate: from a list of samples to a batch; PyTorch's `default_collate` by default.
+
+    Attributes:
+        order: of the draws.
+        loader: PyTorch's.
+
+    Raises:
+        ValueError: when a batch cannot be divided equally or is larger than the data.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        recipe: Recipe,
+        place: Place,
+        *,
+        repeats: int = 1,
+        collate: Callable[[list[Any]], Any] = default_collate,
+    ) -> None:
+        batch_size = step_size(recipe, place)
+        updates = len(samples) // recipe.data.batch_size
+        if not updates:
+            raise ValueError(
+                f"data.batch_size is {recipe.data.batch_size}, but there are only {len(samples)} images to train on"
+            )
+        self.order = TrainingOrder(
+            len(samples),
+            updates=updates,
+            batch_size=batch_size,
+            accumulate=recipe.run.accumulate,
+            rank=place.rank,
+            processes=place.processes,
+            repeats=repeats,
+            seed=recipe.run.seed,
+        )
+        self.loader: DataLoader[Any] = DataLoader(
+            samples,
+            batch_sampler=self.order,
+            collate_fn=functools.partial(_collate, collate),
+            pin_memory=place.device.type == "cuda",
+            **loader_options(recipe.data.workers),
+        )
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Updates that make an epoch."""
+        return self.order.updates
+
+    def __call__(self, epoch: int, start: int) -> Iterator[Batch]:
+        """Batches of an epoch from an update on."""
+        self.order.epoch, self.order.start = epoch, start
+        yield from self.loader
+
+
+def validation_batches(
+    samples: Samples, batch_size: int, workers: int, place: Place, collate: Callable[[list[Any]], Any] = default_collate
+) -> DataLoader[Any]:
+    """A process's share of all samples, each once, in order; places that only fill a batch are not counted.
+
+    Args:
+        samples: all of them.
+        batch_size: samples in a batch.
         workers: processes that read them.
-        rank: which process this is.
-        processes: how many there are.
+        place: which process this is.
+        collate: from a list of samples to a batch.
 
     Returns:
-        Batches of images, labels and indices of unreadable images; see `Samples`.
+        A loader of `Batch`.
     """
-    samples = Samples(images, create_transform(network), data_config_of(network)["input_size"])
-    order = ValidationOrder(len(images), batch_size=batch_size, rank=rank, processes=processes)
-    return DataLoader(
-        samples,
-        batch_sampler=order,
-        num_workers=min(workers, os.cpu_count() or 1),
-        generator=torch.Generator().manual_seed(0),
-    )
+    order = ValidationOrder(len(samples), batch_size=batch_size, rank=place.rank, processes=place.processes)
+    options = loader_options(workers, keep=False)
+    return DataLoader(samples, batch_sampler=order, collate_fn=functools.partial(_collate, collate), **options)
 
 
-def training_transform(network: nn.Module, augment: Augment) -> Any:
-    """timm's training transform as a recipe has it, with a random affine map before it where there is one."""
-    transform = create_transform(
-        network,
-        is_training=True,
-        scale=augment.scale,
-        ratio=augment.ratio,
-        interpolation=augment.interpolation,
-        hflip=augment.hflip,
-        vflip=augment.vflip,
-        color_jitter=augment.color_jitter or None,
-        auto_augment=augment.auto_augment,
-        re_prob=augment.random_erasing,
-        re_mode=augment.erasing_mode,
-    )
-    if not (augment.rotate or augment.shift or augment.zoom):
-        return transform
-    affine = transforms.RandomAffine(
-        augment.rotate,
-        (augment.shift, augment.shift),
-        (1 - augment.zoom, 1 + augment.zoom),
-        interpolation=transforms.InterpolationMode.BILINEAR,
-    )
-    return transforms.Compose([affine, transform])
+def _collate(collate: Callable[[list[Any]], Any], items: Sequence[tuple[Any, int, bool]]) -> Batch:
+    samples, bad, counted = zip(*items, strict=True)
+    return collate(list(samples)), torch.tensor(bad), torch.tensor(counted)

@@ -1,7 +1,7 @@
 """The training loop: any task, on Hugging Face accelerate, from one CPU to many nodes.
 
-What is trained is a `Task`; how, the sections of a recipe. The loop owns updates, accumulation, clipping, schedule,
-moving average, validation and checkpoints, and stops cleanly at signals and at losses that are no numbers.
+What is trained is a `Task`; how, its recipe. The loop owns updates, accumulation, clipping, schedule, moving average,
+validation and checkpoints, and stops cleanly at signals and at losses that are not finite.
 """
 
 import math
@@ -11,60 +11,30 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from timm.utils import ModelEmaV3
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlpzoo.train.checkpoints import CheckpointFolder, State
-from mlpzoo.train.config import Optimizer, Run, Schedule
 from mlpzoo.train.journal import Journal, Speed, peak_flops
 from mlpzoo.train.optimizers import build_optimizer, build_schedule
 from mlpzoo.train.randomness import mixed, random_state, seed_all, set_random_state
 from mlpzoo.train.sharding import full_state, load_full_state
+from mlpzoo.train.task import Task
 
 CHECKPOINTS = "checkpoints"
 
 
-class Task(Protocol):
-    """What is trained: a network, its batches and its loss."""
-
-    model: nn.Module
-    """The network, on any device, before a launcher's wrapping."""
-    updates_per_epoch: int
-    """Updates that make an epoch."""
-    images_per_update: int
-    """Images of an update, over all processes."""
-    best_by: str | None
-    """The figure of `validate` whose greatest value marks the best weights; None if there is none."""
-    flops_per_image: float | None
-    """FLOPs of a training step an image; None where it is not known."""
-
-    def batches(self, epoch: int, start: int) -> Iterator[Any]:
-        """This process's batches of an epoch from an update on, `accumulate` of them an update, on the device."""
-
-    def train_mode(self, model: nn.Module) -> None:
-        """Put the network into training mode."""
-
-    def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """The mean loss of a batch, and means of other figures to show."""
-
-    def validate(self, model: nn.Module) -> dict[str, float]:
-        """Figures over the validation data, the same in all processes; empty where there are none."""
-
-    def save(self, weights: Mapping[str, Tensor], folder: Path, about: Mapping[str, Any]) -> None:
-        """Write a folder from which the network can be built with these weights; called in the main process."""
-
-
 class Diverged(RuntimeError):  # noqa: N818
-    """The loss is no number any more."""
+    """The loss is not finite any more."""
 
 
 class Stopped(RuntimeError):  # noqa: N818
-    """A signal asked to stop; all that is needed to go on was saved.
+    """A signal stopped the run after a checkpoint was saved.
 
     Attributes:
         signal: its number.
@@ -79,27 +49,16 @@ class Trainer:
     """One run.
 
     Args:
-        task: what is trained.
-        optimizer: how weights change.
-        schedule: how the learning rate changes, and for how long.
-        run: how training is carried out.
+        task: what is trained, with its recipe.
         folder: of the run; checkpoints, metrics and the best weights go there.
         accelerator: where it runs.
         progress: whether to show progress on stderr.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        *,
-        optimizer: Optimizer,
-        schedule: Schedule,
-        run: Run,
-        folder: Path,
-        accelerator: Accelerator,
-        progress: bool = True,
-    ) -> None:
-        self.task, self.run, self.folder, self.accelerator, self.progress = task, run, folder, accelerator, progress
+    def __init__(self, task: Task, folder: Path, accelerator: Accelerator, *, progress: bool = True) -> None:
+        self.task, self.folder, self.accelerator, self.progress = task, folder, accelerator, progress
+        run, schedule, optimizer = task.recipe.run, task.recipe.schedule, task.recipe.optimizer
+        self.run = run
         self.clip_norm = optimizer.clip_norm
         self.updates = schedule.updates or (schedule.epochs or 0) * task.updates_per_epoch
         self.updates += schedule.cooldown_epochs * task.updates_per_epoch
@@ -107,7 +66,8 @@ class Trainer:
         self.step = 0
         self.best = -math.inf
         self.validated: dict[str, float] = {}
-        self._signal = 0
+        # A signal heard by this process; acted upon once all processes know of it, at the same update.
+        self._heard = self._signal = 0
 
         if run.compile:
             task.model.compile()
@@ -120,17 +80,17 @@ class Trainer:
             if accelerator.is_fsdp2:
                 raise ValueError("a moving average (run.ema_decay) of sharded weights is not kept: use strategy ddp")
             self.ema = ModelEmaV3(accelerator.unwrap_model(self.model), decay=run.ema_decay, use_warmup=run.ema_warmup)
-        # The network starts alike everywhere; what happens in it from here on, dropout above all, does not.
+        # Every process starts from the same network; from here on, their random numbers (dropout) differ.
         seed_all(mixed(run.seed, accelerator.process_index))
 
     def fit(self) -> dict[str, float]:
-        """Train to the end, from the newest checkpoint if there is one.
+        """Train to the end, resuming from the newest checkpoint if there is one.
 
         Returns:
             What the last validation found.
 
         Raises:
-            Diverged: when the loss is no number.
+            Diverged: when the loss is not finite.
             Stopped: on SIGTERM or SIGINT, after saving.
             OSError: when a checkpoint cannot be written.
         """
@@ -148,16 +108,25 @@ class Trainer:
         return self.validated
 
     def weights(self) -> Mapping[str, Tensor]:
-        """What is validated and saved: the moving average where there is one. All of it in the main process alone."""
+        """What is validated and saved: the moving average where there is one. Complete in the main process alone."""
         if self.ema is not None:
             return self.ema.module.state_dict()
         return full_state(self.accelerator, self.model, None)[0]
+
+    def save(self, folder: Path) -> None:
+        """Write the network as it is validated; every process must call it, and the main one writes."""
+        weights = self.weights()
+        if self.accelerator.is_main_process:
+            recipe = self.task.recipe
+            about = recipe.about.model_dump(exclude_defaults=True)
+            about |= {"step": self.step, "seed": recipe.run.seed, **self.validated}
+            self.task.save(weights, folder, about)
 
     def _epoch(self, journal: Journal) -> None:
         """Updates up to the end of an epoch, or of the run."""
         task, run, accelerator = self.task, self.run, self.accelerator
         epoch, start = divmod(self.step, task.updates_per_epoch)
-        validate_every = round(run.validate_every * task.updates_per_epoch)
+        validate_every = max(1, round(run.validate_every * task.updates_per_epoch)) if run.validate_every else 0
         checkpoint_every = run.checkpoint_every or task.updates_per_epoch
         check_every = 1 if accelerator.device.type == "cpu" else run.log_every
         batches = task.batches(epoch, start)
@@ -184,6 +153,8 @@ class Trainer:
             if due[1]:
                 self._save()
             speed.pause(since)
+            if accelerator.num_processes == 1:
+                self._signal = self._heard
             if self._signal:
                 where = self.checkpoints.path(self.step)
                 if not due[1]:
@@ -214,10 +185,11 @@ class Trainer:
         return torch.stack(losses).mean(), means
 
     def _check(self, window: list[tuple[Tensor, Mapping[str, Tensor]]], epoch: int) -> None:
-        """Agree with the other processes on whether to stop, and stop if a loss is no number."""
+        """Agree with the other processes on whether to stop, and stop if a loss is not finite."""
         unchecked = torch.stack([loss for loss, _ in window]).float()
         bad = (~unchecked.isfinite()).nonzero()
         first = len(window) - int(bad[0]) if len(bad) else 0
+        self._signal = self._heard
         if self.accelerator.num_processes > 1:
             told = torch.tensor([first, self._signal], device=self.accelerator.device)
             first, self._signal = torch.stack(list(self.accelerator.gather(told[None]))).amax(0).tolist()
@@ -226,7 +198,7 @@ class Trainer:
             newest = self.checkpoints.steps()
             last = f"the last good checkpoint is {self.checkpoints.path(newest[0])}" if newest else "none is saved yet"
             raise Diverged(
-                f"the loss is no number any more at update {step} (epoch {epoch + 1}), at a learning rate of "
+                f"the loss is not finite any more at update {step} (epoch {epoch + 1}), at a learning rate of "
                 f"{self._lr():.3g}; {last}. A lower optimizer.lr, a longer warm-up or optimizer.clip_norm may help"
             )
 
@@ -238,21 +210,21 @@ class Trainer:
         if self.accelerator.num_processes > 1:
             rows = self.accelerator.reduce(rows, "mean")
         values = dict(zip(names, rows.tolist(), strict=True))
-        images_per_s = speed.of(len(window) * self.task.images_per_update)
+        images_per_s = speed.of(len(window) * self.task.recipe.data.batch_size)
         values |= {"epoch": epoch + 1, "lr": self._lr(), "images_per_s": images_per_s}
         share = self._share_of_peak(images_per_s)
         if share is not None:
             values["share_of_peak"] = share
         journal.record(self.step, values)
         epochs = math.ceil(self.updates / self.task.updates_per_epoch)
-        parts = [f"epoch {epoch + 1:{len(str(epochs))}}/{epochs}", f"loss {values['loss']:.3f}"]
-        parts += [f"{name} {values[name]:6.1%}" for name in names[1:]]
+        parts = [f"epoch {epoch + 1:{len(str(epochs))}}/{epochs}"]
+        parts += [" ".join(self.task.shown(name, values[name])) for name in names]
         parts += [f"{images_per_s:7,.0f} images/s"]
         parts += [] if share is None else [f"{share:.0%} of peak"]
         journal.show(self.step, "  ".join(parts))
 
     def _share_of_peak(self, images_per_s: float) -> float | None:
-        """Share of the device's peak rate that training takes, where both are known."""
+        """Share of the device's peak rate that training reaches, where both are known."""
         flops = self.task.flops_per_image
         peak = peak_flops(self.accelerator.device, self.run.precision)
         return None if not flops or not peak else images_per_s * flops / (peak * self.accelerator.num_processes)
@@ -269,9 +241,7 @@ class Trainer:
         journal.say("  ".join([f"update {self.step}:", *(f"{name} {value:.4f}" for name, value in found.items())]))
         if self.task.best_by and found[self.task.best_by] > self.best:
             self.best = found[self.task.best_by]
-            weights = self.weights()
-            if self.accelerator.is_main_process:
-                self.task.save(weights, self.folder / "best", {"step": self.step, **found})
+            self.save(self.folder / "best")
 
     def _save(self) -> None:
         weights, optimizer = full_state(self.accelerator, self.model, self.optimizer)
@@ -291,7 +261,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> list[str]:
-        """Restore the newest whole checkpoint; what is to be said of it."""
+        """Restore the newest complete checkpoint; returns messages to show."""
         said: list[str] = []
         chosen = [self.checkpoints.newest(said.append) if self.accelerator.is_main_process else None]
         broadcast_object_list(chosen)
@@ -324,7 +294,7 @@ class Trainer:
 
 
 class _Signals:
-    """Within, the first SIGTERM or SIGINT is kept for the loop to find; a second one acts as usual."""
+    """Within, the first SIGTERM or SIGINT is noted for the loop to act upon; a second one acts as usual."""
 
     NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
@@ -334,12 +304,12 @@ class _Signals:
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            self.earlier = {number: signal.signal(number, self._heard) for number in self.NUMBERS}
+            self.earlier = {number: signal.signal(number, self._note) for number in self.NUMBERS}
 
     def __exit__(self, *_: Any) -> None:
         for number, handler in self.earlier.items():
             signal.signal(number, handler)
 
-    def _heard(self, number: int, frame: FrameType | None) -> None:
-        self.trainer._signal = number
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.trainer._heard = number
         signal.signal(number, self.earlier[number])

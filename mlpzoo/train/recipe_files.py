@@ -1,7 +1,6 @@
 """Recipes from YAML files and from `key=value`, with errors that name the key and the nearest right one."""
 
 import difflib
-import importlib.resources
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ MAX_BYTES = 1 << 20
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people write it: 1e-3 is a number, a key stands once, and nothing refers to something else."""
+    """YAML in which 1e-3 is a number, a key may stand only once, and aliases are refused."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -40,18 +39,30 @@ _Loader.add_implicit_resolver(
 )
 
 
+Kinds = Mapping[str, type[Recipe]]
+"""The recipes that can be read, by task. A recipe that names no task is of the first."""
+
+_FOLDERS: list[Path] = []
+
+
+def register_recipes(folder: Path) -> None:
+    """Let the recipes of a folder be read by their names."""
+    _FOLDERS.append(folder)
+
+
 def shipped_recipes() -> dict[str, Path]:
-    """The recipes that come with mlpzoo, by name."""
-    folder = importlib.resources.files("mlpzoo.train") / "recipes"
-    return {path.stem: path for path in sorted(Path(str(folder)).glob("*.yaml"))}
+    """The recipes of all registered folders, by name."""
+    found = {path.stem: path for folder in _FOLDERS for path in folder.glob("*.yaml")}
+    return dict(sorted(found.items()))
 
 
-def read_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
+def read_recipe(source: str | Path, changes: Sequence[str] = (), *, kinds: Kinds) -> Recipe:
     """Read a recipe and change some of it.
 
     Args:
         source: the name of a shipped recipe, or a YAML file.
         changes: `section.key=value` each, the value as in YAML; the later one wins.
+        kinds: what it may be.
 
     Returns:
         The recipe, all keys filled in.
@@ -71,33 +82,40 @@ def read_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
         raise ValueError(f"cannot read the recipe {path}: {error.strerror}") from None
     if not isinstance(data, dict):
         raise ValueError(f"{path} is no recipe: it should hold sections such as model: and schedule:")
-    return recipe_from(data, changes, origin=f"recipe {source}" if str(source) in shipped_recipes() else str(path))
+    origin = f"recipe {source}" if str(source) in shipped_recipes() else str(path)
+    return recipe_from(data, changes, kinds=kinds, origin=origin)
 
 
-def recipe_from(data: Mapping[str, Any], changes: Sequence[str] = (), *, origin: str = "the recipe") -> Recipe:
+def recipe_from(
+    data: Mapping[str, Any], changes: Sequence[str] = (), *, kinds: Kinds, origin: str = "the recipe"
+) -> Recipe:
     """Check a recipe that is nested dictionaries, after some changes; see `read_recipe`."""
     try:
         merged = json.loads(json.dumps(data))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{origin}: {error}") from None
+    task = merged.get("task", next(iter(kinds))) if isinstance(merged, dict) else None
+    if not isinstance(task, str) or task not in kinds:
+        raise ValueError(f"{origin}: unknown task {json.dumps(task)}: {', '.join(kinds)}")
+    kind = kinds[task]
     for change in changes:
-        _apply(merged, change)
+        _apply(merged, change, kind)
     try:
         # JSON mode: lists become tuples, and nothing else is converted.
-        return Recipe.model_validate_json(json.dumps(merged))
+        return kind.model_validate_json(json.dumps(merged))
     except pydantic.ValidationError as error:
         # An unknown key first: it explains what else may be missing.
         problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
-        raise ValueError(f"{origin}: {_explained(problems[0])}") from None
+        raise ValueError(f"{origin}: {_explained(problems[0], kind)}") from None
 
 
-def with_epochs(source: str | Path, changes: Sequence[str], epochs: int) -> Recipe:
+def with_epochs(source: str | Path, changes: Sequence[str], epochs: int, *, kinds: Kinds) -> Recipe:
     """Read a recipe to be run for another number of epochs, with a warm-up that leaves at least one of them."""
     changes = [*changes, f"schedule.epochs={epochs}"]
-    recipe = read_recipe(source, changes)
+    recipe = read_recipe(source, changes, kinds=kinds)
     if recipe.schedule.warmup_epochs < epochs:
         return recipe
-    return read_recipe(source, [*changes, f"schedule.warmup_epochs={epochs - 1}"])
+    return read_recipe(source, [*changes, f"schedule.warmup_epochs={epochs - 1}"], kinds=kinds)
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -106,16 +124,16 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def differences(old: Recipe, new: Recipe) -> list[str]:
-    """Keys that differ, but for what does not touch the weights."""
+    """Keys that differ, except those that do not change the weights."""
     harmless = {"about", "data.workers", "data.root", "data.validation_batch_size", "run.log_every", "run.trackers"}
     harmless |= {"run.keep_checkpoints", "run.checkpoint_every", "run.validate_every", "data.download"}
-    a, b = _flat(old), _flat(new)
+    a, b = flat(old), flat(new)
     return [key for key in b if a.get(key) != b[key] and not {key, key.split(".")[0]} & harmless]
 
 
-def keys() -> list[str]:
-    """Every key there is, as `section.key`."""
-    return list(_keys(Recipe))
+def keys(kind: type[Recipe]) -> list[str]:
+    """Every key of a kind of recipe, as `section.key`."""
+    return [key for key in _keys(kind) if "." in key]
 
 
 def _keys(section: type[Section], prefix: str = "") -> Iterable[str]:
@@ -127,9 +145,10 @@ def _keys(section: type[Section], prefix: str = "") -> Iterable[str]:
             yield f"{prefix}{name}"
 
 
-def _flat(recipe: Recipe) -> dict[str, Any]:
-    values = json.loads(recipe.model_dump_json())
-    return {f"{section}.{key}": value for section, content in values.items() for key, value in content.items()}
+def flat(recipe: Recipe) -> dict[str, Any]:
+    """Every setting, by `section.key`."""
+    sections: dict[str, dict[str, Any]] = json.loads(recipe.model_dump_json(exclude={"task"}))
+    return {f"{section}.{key}": value for section, content in sections.items() for key, value in content.items()}
 
 
 def _path_of(source: str) -> Path:
@@ -144,7 +163,7 @@ def _path_of(source: str) -> Path:
     raise ValueError(f"unknown recipe '{source}'{hint}: there is {', '.join(shipped)}, or give a .yaml file")
 
 
-def _apply(data: dict[str, Any], change: str) -> None:
+def _apply(data: dict[str, Any], change: str, kind: type[Recipe]) -> None:
     key, equals, text = change.partition("=")
     if not equals or not key:
         raise ValueError(f"'{change}' is no change: write section.key=value, such as optimizer.lr=1e-3")
@@ -153,15 +172,18 @@ def _apply(data: dict[str, Any], change: str) -> None:
     except yaml.YAMLError:
         raise ValueError(f"the value of '{change}' is not readable as YAML") from None
     *sections, last = key.split(".")
-    if key in Recipe.model_fields:
-        raise ValueError(f"'{key}' is a section: change one of its keys, such as {key}.{_first_key(key)}=…")
+    if key == "task":
+        raise ValueError("the task of a recipe cannot be changed: the other keys depend on it")
+    if key in kind.model_fields:
+        first = next(name for name in keys(kind) if name.startswith(f"{key}."))
+        raise ValueError(f"'{key}' is a section: change one of its keys, such as {first}=…")
     if not sections:
-        raise ValueError(f"unknown key '{key}'{_nearest(key)}")
+        raise ValueError(f"unknown key '{key}'{_nearest(key, kind)}")
     inner = data
     for section in sections:
         inner = inner.setdefault(section, {}) if isinstance(inner, dict) else {}
         if inner is None or not isinstance(inner, dict):
-            raise ValueError(f"unknown key '{key}'{_nearest(key)}")
+            raise ValueError(f"unknown key '{key}'{_nearest(key, kind)}")
     inner[last] = value
     # One length excludes the other, so the one just given replaces the recipe's.
     other = {"schedule.epochs": "updates", "schedule.updates": "epochs"}.get(key)
@@ -169,10 +191,10 @@ def _apply(data: dict[str, Any], change: str) -> None:
         inner.pop(other, None)
 
 
-def _explained(problem: Any) -> str:
+def _explained(problem: Any, kind: type[Recipe]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"unknown key '{key}'{_nearest(key)}"
+        return f"unknown key '{key}'{_nearest(key, kind)}"
     if problem["type"] == "missing":
         return f"the key '{key}' is missing"
     message = problem["msg"].removeprefix("Value error, ")
@@ -181,18 +203,15 @@ def _explained(problem: Any) -> str:
     return f"{key} is {json.dumps(problem['input'])}: {message[0].lower()}{message[1:]}"
 
 
-def _first_key(section: str) -> str:
-    return next(key for key in keys() if key.startswith(f"{section}.")).split(".")[1]
-
-
-def _nearest(key: str) -> str:
-    if "." not in key and (section := difflib.get_close_matches(key, Recipe.model_fields, 1, 0.7)):
+def _nearest(key: str, kind: type[Recipe]) -> str:
+    sections = [name for name in kind.model_fields if name != "task"]
+    if "." not in key and (section := difflib.get_close_matches(key, sections, 1, 0.7)):
         return f": did you mean '{section[0]}'?"
-    known = keys()
+    known = keys(kind)
     last = key.split(".")[-1]
     # The right name in the wrong section is a more likely slip than any spelling.
     same = [name for name in known if name.split(".")[-1] == last]
     near = same or difflib.get_close_matches(key, known, 1, 0.5)
     if not near:
         near = [name for name in known if difflib.SequenceMatcher(None, name.split(".")[-1], last).ratio() > 0.7]
-    return f": did you mean '{near[0]}'?" if near else f": the sections are {', '.join(Recipe.model_fields)}"
+    return f": did you mean '{near[0]}'?" if near else f": the sections are {', '.join(sections)}"

@@ -5,14 +5,13 @@ Names and shapes are all that is looked at here; no tensor is read.
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from timm.layers import to_2tuple
 
-from mlpzoo.models import FAMILIES, IsotropicBackbone, Network
+from mlpzoo.models import FAMILIES, Network
 from mlpzoo.models._keymap import Source, as_is
 from mlpzoo.ops.resize import Grid
 from mlpzoo.weights._files import CheckpointError, TensorFile
@@ -25,8 +24,6 @@ IMG_SIZE = "img_size"
 """The entry of a safetensors file's metadata that says which image size its weights are bound to, as JSON."""
 
 HEAD = ("head.weight", "head.bias")
-FEATURE_NORMS = "feature_norms."
-"""Norms of a dense-prediction backbone, which classification files do not have."""
 
 Plan = dict[str, list[Source]]
 
@@ -38,6 +35,11 @@ def strip_prefixes(names: list[str]) -> dict[str, str]:
         inside = {bare.removeprefix(prefix): name for bare, name in stripped.items() if bare.startswith(prefix)}
         stripped = inside or stripped
     return stripped
+
+
+def shapes_of(network: Network) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a network's tensors."""
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
 def choose_plan(
@@ -94,42 +96,31 @@ def stated_size(img_size: int | Grid | None, metadata: Mapping[str, str]) -> Gri
 
 
 def source_config(
-    backbone: Network, shapes: Mapping[str, tuple[int, ...]], stated: Grid | None, *, trust_count: bool
+    whole: Any, shapes: Mapping[str, tuple[int, ...]], stated: Grid | None, *, trust_count: bool
 ) -> tuple[Any, list[str]]:
-    """The config the file was trained with: the model's, at the file's own image size.
+    """The config the file was trained with: the model's, at the file's own image size, see `Backbone.size_in`.
 
-    A file that does not state its size has a square grid, as all released files do; unless it has as many tokens as
-    the model and either that number is no square or the file is one of ours (`trust_count`): such a file was most
-    likely saved from a model like this one.
+    Args:
+        whole: a `Network`; what else is asked of it has those alone whose weights are bound to a size.
+        shapes: names, in our layout, to shapes.
+        stated: image height and width in pixels, where the file or the user says so.
+        trust_count: see `Backbone.size_in`.
+
+    Returns:
+        The config, the model's own where no size needs to change, and notes on what changes, for people.
     """
-    if not isinstance(backbone, IsotropicBackbone):
-        return backbone.config, []
-    tokens = backbone.tokens_in(shapes)
-    grid = backbone.stem.grid_size
-    if tokens is None:
-        return backbone.config, []
-    patch = to_2tuple(backbone.config.patch_size)
-    if stated:
-        source = (stated[0] // patch[0], stated[1] // patch[1])
-        if math.prod(source) != tokens:
-            raise CheckpointError(
-                f"it is bound to {tokens} tokens, but images of {times(stated)} have {times(source)} patches of "
-                f"{times(patch)} pixels"
-            )
-    else:
-        side = math.isqrt(tokens)
-        square = side * side == tokens
-        source = grid if tokens == math.prod(grid) and (trust_count or not square) else (side, side)
-        if source != grid and not square:
-            raise CheckpointError(
-                f"it is bound to {tokens} tokens and the model to {math.prod(grid)} ({times(grid)}). Only square "
-                "grids can be told from a file: say at which size it was trained with load_checkpoint(model, path, "
-                "img_size=(height, width))"
-            )
-    if source == grid:
-        return backbone.config, []
-    config = dataclasses.replace(backbone.config, img_size=(source[0] * patch[0], source[1] * patch[1]))
-    return config, [f"token grid resized from {times(source)} to {times(grid)}; fine-tune before judging accuracy"]
+    config = whole.config
+    try:
+        size = whole.size_in(shapes, stated, trust_count=trust_count)
+        if size is None or size == config.image_size:
+            return config, []
+        whole.check_size(size)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
+    grids = whole.grids_at(size)
+    changes = {f"from {times(grids[name])} to {times(module.grid)}" for name, module in whole.bound_modules().items()}
+    note = f"token grid resized {', '.join(sorted(changes))}; fine-tune before judging accuracy"
+    return dataclasses.replace(config, img_size=size), [note]
 
 
 def times(shape: tuple[int, ...]) -> str:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.layers import to_2tuple
 from torch import Tensor, nn
 
 from mlpzoo.models import FAMILIES, Backbone, BackboneConfig, Family, Weights, families
@@ -166,7 +165,6 @@ def data_config(family: Family, config: BackboneConfig, weights: Weights | None 
     data = dict(family.data)
     if weights:
         data |= {key: getattr(weights, key) for key in ("mean", "std", "interpolation", "crop_pct")}
-    img_size = getattr(config, "img_size", None)
-    if img_size:
-        data["input_size"] = (config.in_chans, *to_2tuple(img_size))
+    if config.image_size:
+        data["input_size"] = (config.in_chans, *config.image_size)
     return {**data, "num_classes": config.num_classes}

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from timm.layers import to_2tuple
 from torch import Tensor, nn
 
+from mlpzoo.models import Backbone
 from mlpzoo.weights._files import CheckpointError
 from mlpzoo.weights._formats import IMG_SIZE
 from mlpzoo.weights._writing import replacing_all, save_tensors
@@ -81,8 +81,8 @@ def write_folder(
 
 def metadata(model: nn.Module) -> dict[str, str]:
     """What a safetensors file says of the model besides its tensors: the image size they are bound to."""
-    img_size = getattr(getattr(model, "config", None), "img_size", None)
-    return {IMG_SIZE: json.dumps(to_2tuple(img_size))} if img_size else {}
+    img_size = model.config.image_size if isinstance(model, Backbone) else None
+    return {IMG_SIZE: json.dumps(img_size)} if img_size else {}
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:

@@ -5,15 +5,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlpzoo.models import BackboneConfig, PyramidConfig, families
+from mlpzoo.models import BackboneConfig, families
 from mlpzoo.models._keymap import Source, as_is
 from mlpzoo.ops.resize import Grid
 from mlpzoo.weights._files import CheckpointError, TensorFile, open_tensors
 from mlpzoo.weights._formats import (
-    FEATURE_NORMS,
-    HEAD,
     OWN,
     planned_shapes,
+    shapes_of,
     source_config,
     stated_size,
     strip_prefixes,
@@ -95,27 +94,17 @@ def _candidates(file: TensorFile, img_size: int | Grid | None) -> Iterator[Ident
                     config, _ = source_config(backbone, shapes, stated, trust_count=False)
                 except CheckpointError:
                     continue
-                wanted = backbone.template(config)
-                if getattr(config, "feature_norms", False):
-                    # A backbone for dense prediction is saved without the norm that the classifier alone uses.
-                    wanted = {
-                        key: shape for key, shape in wanted.items() if key in shapes or not key.startswith("norm.")
-                    }
+                wanted = shapes_of(backbone.whole_network(config))
+                optional = config.optional_prefixes
+                wanted = {key: shape for key, shape in wanted.items() if key in shapes or not key.startswith(optional)}
                 if wanted == shapes:
                     yield Identified(name, config, title)
 
 
-def _told_by(variant: Any, shapes: Shapes) -> BackboneConfig | None:
+def _told_by(variant: BackboneConfig, shapes: Shapes) -> BackboneConfig | None:
     """The variant's config with the fields that the shapes tell of; None where they are plainly not its own."""
-    stem = shapes.get(f"{variant.first_conv}.weight", ())
-    width = variant.embed_dims[0] if isinstance(variant, PyramidConfig) else variant.embed_dim
-    if len(stem) != 4 or (variant.first_conv == "stem.proj" and stem[0] != width):
-        return None
-    told: dict[str, Any] = {"in_chans": stem[1], "num_classes": shapes.get(HEAD[0], (0,))[0]}
-    if isinstance(variant, PyramidConfig):
-        told["feature_norms"] = any(name.startswith(FEATURE_NORMS) for name in shapes)
-    told |= variant.fields_from_shapes(shapes)
+    told = variant.fields_from_shapes(shapes)
     try:
-        return dataclasses.replace(variant, **told)
+        return dataclasses.replace(variant, **told) if told else None
     except ValueError:
         return None

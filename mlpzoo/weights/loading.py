@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,15 @@ import torch
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from mlpzoo.models import FAMILIES, IsotropicBackbone, Network
+from mlpzoo.models import FAMILIES, Network
 from mlpzoo.models._keymap import Source
 from mlpzoo.ops.resize import Grid
 from mlpzoo.weights._files import CheckpointError, TensorFile, open_tensors, shorten
 from mlpzoo.weights._formats import (
-    FEATURE_NORMS,
     OWN,
     choose_plan,
     planned_shapes,
+    shapes_of,
     source_config,
     stated_size,
     strip_prefixes,
@@ -93,7 +93,8 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, img_size: int | Grid 
 def _fit(backbone: Network, file: TensorFile, img_size: int | Grid | None) -> tuple[dict[str, Tensor], LoadReport]:
     """Read every tensor of a file into the shapes of the backbone, or raise before anything is changed."""
     names = strip_prefixes(list(file.shapes))
-    wanted = backbone.template(backbone.config)
+    whole = backbone.whole_network(backbone.config)
+    wanted = shapes_of(whole)
     plan, unknown, title = choose_plan(backbone.family, names, wanted, file)
     if unknown:
         raise CheckpointError(
@@ -102,9 +103,10 @@ def _fit(backbone: Network, file: TensorFile, img_size: int | Grid | None) -> tu
         )
     shapes = planned_shapes(plan, names, file)
     stated = stated_size(img_size, file.metadata)
-    trained_with, adapted = source_config(backbone, shapes, stated, trust_count=title == OWN)
-    if trained_with is not backbone.config:
-        wanted = backbone.template(trained_with)
+    trained_with, adapted = source_config(whole, shapes, stated, trust_count=title == OWN)
+    resized = trained_with is not whole.config
+    if resized:
+        wanted = shapes_of(backbone.whole_network(trained_with))
 
     needed = set(backbone.state_dict())
     fresh = [name for name in backbone.head_names if name in shapes and shapes[name] != wanted.get(name)]
@@ -112,8 +114,9 @@ def _fit(backbone: Network, file: TensorFile, img_size: int | Grid | None) -> tu
         plan.pop(name)
     if not any(name in shapes for name in backbone.head_names):
         fresh += backbone.head_names
-    if not any(name.startswith(FEATURE_NORMS) for name in plan):
-        fresh += [name for name in needed if name.startswith(FEATURE_NORMS)]
+    for prefix in backbone.config.optional_prefixes:
+        if not any(name.startswith(prefix) for name in plan):
+            fresh += [name for name in needed if name.startswith(prefix)]
     missing = sorted(needed - set(plan) - set(fresh))
     unexpected = sorted(plan[name][0].name for name in set(plan) - set(wanted))
     if missing or unexpected:
@@ -137,7 +140,7 @@ def _fit(backbone: Network, file: TensorFile, img_size: int | Grid | None) -> tu
     if first_conv in values and shapes[first_conv] != wanted[first_conv]:
         values[first_conv] = adapt_input_conv(backbone.config.in_chans, values[first_conv])
         adapted.append(f"{first_conv} adapted from 3 to {backbone.config.in_chans} image channels")
-    if trained_with is not backbone.config:
+    if resized:
         values = _resized(backbone, trained_with, values)
     fresh = sorted(needed.intersection(fresh))
     not_finite = tuple(name for name in sorted(values) if not torch.isfinite(values[name]).all())
@@ -149,10 +152,10 @@ def _resized(backbone: Network, trained_with: Any, values: dict[str, Tensor]) ->
 
     It takes the tensors out of `values`, so that none is held twice.
     """
-    assert isinstance(backbone, IsotropicBackbone)
-    at_source = type(backbone)(dataclasses.replace(trained_with, num_classes=0), device="meta")
+    build: Callable[..., Any] = type(backbone)
+    at_source = build(dataclasses.replace(trained_with, num_classes=0), device="meta")
     at_source.load_state_dict({name: values.pop(name) for name in at_source.state_dict()}, assign=True)
-    at_source.set_input_size(backbone.stem.img_size)
+    at_source.set_input_size(backbone.config.image_size)
     return {**values, **at_source.state_dict()}
 
 

@@ -1,4 +1,4 @@
-"""The conformance cases: which authors' checkpoint is which of our models, and how it is laid out when released."""
+"""A conformance case: which authors' checkpoint is which of our models, and how it is laid out when released."""
 
 import dataclasses
 import json
@@ -10,9 +10,6 @@ import numpy as np
 import torch
 
 VECTORS = Path(__file__).parent / "vectors"
-
-WRAPPERS = {"cyclemlp": "model", "convmixer": "state_dict"}
-"""Where families nest the weights they release; the others do not."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +23,7 @@ class Case:
     its parameters are. `has_kinks` tells of ReLUs: one whose input is within rounding of zero switches between
     float32 and float64, and the gradients of everything before it move by as much as it weighs.
 
-    `slow_in_float64` leaves that precision to `make test-all`.
+    `slow_in_float64` leaves that precision to `make test-all`. `wrapper` is the family's, see `families.FamilyCase`.
     """
 
     name: str
@@ -35,6 +32,7 @@ class Case:
     truth_eps: float = 0.0
     has_kinks: bool = False
     slow_in_float64: bool = False
+    wrapper: str = ""
 
     @property
     def description(self) -> dict[str, Any]:
@@ -77,35 +75,5 @@ class Case:
             return path
         path = folder / f"{self.name}.pth"
         state = {name: torch.from_numpy(value) for name, value in tensors.items()}
-        wrapper = next((key for family, key in WRAPPERS.items() if self.name.startswith(family)), None)
-        torch.save({wrapper: state} if wrapper else state, path)
+        torch.save({self.wrapper: state} if self.wrapper else state, path)
         return path
-
-
-# The authors' `Encoder` hands no dtype to its blocks, whose own default is float32. With the blocks patched to
-# float64, their code and ours agree to 3e-14 standard deviations on R26_S_32.
-FLOAT32 = float(np.finfo(np.float32).eps)
-
-CASES = (
-    Case("Mixer-B_16", "mixer_b16"),
-    Case("Mixer-S_32", "mixer_s32"),
-    Case("resmlp_12", "resmlp_s12"),
-    Case("resmlpB_24", "resmlp_b24_p8"),
-    Case("cyclemlp_b1", "cyclemlp_b1"),
-    Case("cyclemlp_b5", "cyclemlp_b5"),
-    Case("cyclemlp_b1_384x288", "cyclemlp_b1"),
-    Case("cyclemlp_b2_features", "cyclemlp_b2", {"features_only": True, "feature_norms": True}),
-    Case("vip_s7", "vip_s7"),
-    Case("vip_m7", "vip_m7"),
-    Case("ViT-Ti_16", "vit_ti16", truth_eps=FLOAT32),
-    Case("ViT-B_32", "vit_b32", truth_eps=FLOAT32),
-    Case("ViT-S_16-gap", "vit_s16_gap", truth_eps=FLOAT32),
-    Case("ViT-B_16-prelogits", "vit_b16", {"representation_size": 768}, truth_eps=FLOAT32),
-    Case("R26_S_32", "vit_r26_s32", truth_eps=FLOAT32, has_kinks=True),
-    Case("R_Ti_16", "vit_r_ti16", has_kinks=True),
-    # PyTorch has no fast depthwise convolution for float64 with the channels last.
-    Case("convmixer_768_32", "convmixer_d768_32", slow_in_float64=True),
-    Case("convmixer_1024_20", "convmixer_d1024_20"),
-    Case("MAXIM-S-1", "maxim_s1"),
-    Case("MAXIM-S-2", "maxim_s2"),
-)

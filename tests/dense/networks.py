@@ -6,8 +6,7 @@ from typing import Any
 import formula
 import numpy as np
 import torch
-from cases import CASES
-from models.tiny import TINY
+from families import CASES, conformance_cases
 
 COLUMNAR = ("mixer", "resmlp", "vit", "gmlp")
 FAMILIES = ("cyclemlp", *COLUMNAR)
@@ -15,8 +14,8 @@ FAMILIES = ("cyclemlp", *COLUMNAR)
 
 def small(family: str, **options: Any) -> tuple[str, dict[str, Any]]:
     """A name, and the options that make it small."""
-    name, tiny = TINY[family]
-    return name, {**tiny, **options}
+    case = CASES[family]
+    return case.model, {**case.small, **options}
 
 
 def image(height: int = 96, width: int = 128, batch: int = 2, channels: int = 3) -> torch.Tensor:
@@ -34,14 +33,14 @@ def assert_learns(module: torch.nn.Module) -> None:
 
 def features_case(folder: Path) -> tuple[str, dict[str, Any], torch.Tensor]:
     """The authors' backbone of the conformance vectors: its name here, the options for it, the image."""
-    case = next(case for case in CASES if case.name == "cyclemlp_b2_features")
+    case = next(case for case in conformance_cases() if case.name == "cyclemlp_b2_features")
     options = {"feature_norms": True, "checkpoint_path": case.release(folder)}
     return case.model, options, torch.from_numpy(formula.image(tuple(case.description["input"]))).float()
 
 
 def assert_features_are_the_authors(maps: list[torch.Tensor]) -> None:
     """Compare maps of the image of `features_case` with the vectors."""
-    truth = next(case for case in CASES if case.name == "cyclemlp_b2_features").truth
+    truth = next(case for case in conformance_cases() if case.name == "cyclemlp_b2_features").truth
     assert len(maps) == 4
     for i, y in enumerate(maps):
         assert tuple(y.shape) == tuple(truth[f"feature{i}_shape"])

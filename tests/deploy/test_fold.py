@@ -3,7 +3,9 @@
 import copy
 import pickle
 import warnings
+from typing import ClassVar
 
+import families
 import pytest
 import timm
 import torch
@@ -15,25 +17,15 @@ from torch import nn
 
 import mlpzoo
 from mlpzoo.deploy import fold
-from mlpzoo.deploy.folded import ChannelScale
 from mlpzoo.layers import Affine, ConvMixerBlock, ResMLPBlock, StdConv
-from mlpzoo.layers.packed import PackedLinear
-from mlpzoo.models import FAMILIES, MapBackbone
+from mlpzoo.layers.folding import ChannelScale, may_merge, scale_and_shift, with_map_before
 
-FAMILY_NAMES = [*FAMILIES, "test_pyramid"]
 DROPS = {"drop_rate": 0.5, "proj_drop_rate": 0.5, "drop_path_rate": 0.5}
 OPTIONS = [
-    *((family, options) for family in FAMILY_NAMES for options in ({}, {"num_classes": 0, "in_chans": 5})),
-    *((family, {"global_pool": "", **DROPS}) for family in FAMILY_NAMES),
-    *((family, {"act_layer": "relu"}) for family in FAMILIES),
-    ("mixer", {"act_layer": "silu", "impl": "reference"}),
-    ("resmlp", {"img_size": (16, 80), "embed_dim": 23, "mlp_ratio": 1.3, "impl": "reference"}),
-    ("cyclemlp", {"sampling": "random", "feature_norms": True, "embed_dims": (9, 13, 17, 23)}),
-    ("cyclemlp", {"sampling": "dense"}),
-    ("gmlp", {"attn_dim": 0}),
-    ("vit", {"representation_size": 5, "attn_drop_rate": 0.5, "pos_drop_rate": 0.5}),
-    ("vit", {"resnet_depths": (1, 1), "resnet_width": 32, "img_size": (64, 96)}),
-    ("vit", {"class_token": False, "global_pool": "avg", "patch_size": (12, 16)}),
+    *((family, options) for family in tiny.NAMES for options in ({}, {"num_classes": 0, "in_chans": 5})),
+    *((family, {"global_pool": "", **DROPS}) for family in tiny.NAMES),
+    *((family, {"act_layer": "relu"}) for family in families.names()),
+    *((family, options) for family in families.names() for options in families.CASES[family].settings),
 ]
 
 
@@ -53,8 +45,7 @@ def create(family, *, dtype=torch.float64, **options):
 
 
 def image_of(model, batch=3):
-    size = getattr(model.config, "img_size", (69, 101))
-    size = (size, size) if isinstance(size, int) else size
+    size = model.config.image_size or (69, 101)
     dtype = next(model.parameters()).dtype
     generator = torch.Generator().manual_seed(2)
     return torch.randn(batch, model.in_chans, *size, generator=generator, dtype=torch.float64).to(dtype)
@@ -75,7 +66,7 @@ def _fresh_compiler():
     torch.compiler.reset()
 
 
-@pytest.fixture(params=FAMILY_NAMES)
+@pytest.fixture(params=tiny.NAMES)
 def model(request):
     return create(request.param)
 
@@ -104,12 +95,21 @@ def test_all_outputs_are_equal(family, options):
 @pytest.mark.parametrize(("family", "options"), OPTIONS, ids=str)
 def test_what_can_be_folded_is_gone(family, options):
     folded = fold(create(family, **options))
-    gone = ResMLPBlock | ConvMixerBlock | StdConv | nn.BatchNorm2d | nn.Dropout | DropPath
-    assert not [name for name, module in folded.named_modules() if isinstance(module, gone)]
-    assert all(isinstance(module, PackedLinear) for module in folded.modules() if isinstance(module, nn.Linear))
-    assert sum(isinstance(module, Affine) for module in folded.modules()) == (family == "resmlp")
-    scales = sum(isinstance(module, ChannelScale) for module in folded.modules())
-    assert scales == (len(folded.blocks) + 1 if family == "convmixer" else 0)
+    gone = nn.Dropout | DropPath
+    kinds = {type(module) for module in folded.modules()}
+    assert not [kind for kind in kinds if issubclass(kind, gone)]
+    if family in GONE:
+        absent, present = GONE[family]
+        assert not kinds & absent
+        assert {kind: sum(type(module) is kind for module in folded.modules()) for kind in present} == present
+
+
+GONE = {
+    "resmlp": ({ResMLPBlock}, {Affine: 1}),
+    "convmixer": ({ConvMixerBlock, nn.BatchNorm2d}, {ChannelScale: 5}),
+    "vit": ({StdConv}, {}),
+}
+"""Family to classes that must not be left in its small network, and how many must be of others."""
 
 
 def test_a_folded_model_shares_nothing(model):
@@ -153,6 +153,110 @@ def test_half_folded_models_are_still_right():
     assert_equal(fold(shared)(x), shared(x))
 
 
+class LinearNorm(nn.Module):
+    """A layer that names the norm after its linear map, as a family's own would."""
+
+    norm_after: ClassVar = {"fc": "norm"}
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(6, 5, bias=False)
+        self.norm = nn.BatchNorm1d(5)
+
+    def forward(self, x):
+        return self.norm(self.fc(x))
+
+
+class Doubled(LinearNorm):
+    def forward(self, x):
+        return self.norm(2 * self.fc(x))
+
+
+class Gate(nn.Module):
+    """A layer that says what it becomes, and takes a layer of its own kind apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(6)
+        self.proj = nn.Conv2d(6, 4, 1)
+
+    def forward(self, x):
+        return self.proj(self.norm(x))
+
+    def folded(self):
+        if not may_merge(self.norm, self.proj):
+            return self
+        return with_map_before(self.proj, *scale_and_shift(self.norm))
+
+
+def seasoned(module, *shape):
+    """In float64, with statistics of no particular kind; and an input."""
+    module.double()
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+            for value in (norm.running_mean, norm.running_var, norm.weight, norm.bias):
+                if value is not None:
+                    nn.init.uniform_(value, 0.5, 2)
+    return module.eval(), torch.randn(*shape, dtype=torch.float64)
+
+
+def batch_norms(module):
+    return sum(isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) for part in module.modules())
+
+
+def test_batch_norms_go_into_the_layers_before():
+    grouped = nn.Conv2d(6, 6, 3, padding=1, groups=3, bias=False)
+    plain, x = seasoned(nn.Sequential(grouped, nn.BatchNorm2d(6, affine=False), nn.GELU(), Gate()), 2, 6, 5, 7)
+    folded = fold(plain)
+    assert batch_norms(folded) == 0
+    assert len(folded) == len(plain)
+    assert_equal(folded(x), plain(x))
+    plain, x = seasoned(LinearNorm(), 3, 6)
+    assert batch_norms(fold(plain)) == 0
+    assert_equal(fold(plain)(x), plain(x))
+
+
+def test_batch_norms_stay_where_they_are_not_fixed_or_not_alone():
+    conv = nn.Conv2d(6, 6, 1)
+    kept = {
+        "no statistics": nn.Sequential(conv, nn.BatchNorm2d(6, track_running_stats=False)),
+        "a step between, which stands elsewhere too": nn.Sequential(act := nn.GELU(), conv, act, nn.BatchNorm2d(6)),
+        "tokens are not channels": nn.Sequential(nn.Flatten(2), nn.Linear(35, 6), nn.BatchNorm1d(6)),
+        "a subclass computes something else": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), Doubled()),
+    }
+    for reason, module in kept.items():
+        plain, x = seasoned(module, 2, 6, 5, 7)
+        assert batch_norms(fold(plain)) == 1, reason
+        assert_equal(fold(plain)(x), plain(x))
+
+
+@pytest.mark.parametrize("watched", [0, 1, 3])
+def test_hooks_are_still_called(watched):
+    """On a convolution, on the norm after it, and on a layer that folds itself."""
+    plain, x = seasoned(nn.Sequential(nn.Conv2d(6, 6, 1), nn.BatchNorm2d(6), nn.GELU(), Gate()), 2, 6, 5, 7)
+    seen = []
+    plain[watched].register_forward_hook(lambda module, args, y: seen.append(y))
+    expected = plain(x)
+    assert_equal(fold(plain)(x), expected)
+    assert len(seen) == 2
+    assert_equal(seen[1], seen[0])
+
+
+@pytest.mark.parametrize(
+    ("family", "part"),
+    [("resmlp", "mlp_channels.act"), ("gmlp", "mlp_channels.gate"), ("convmixer", "depthwise.act")],
+)
+def test_hooks_inside_blocks_are_still_called(family, part):
+    plain = create(family)
+    seen = []
+    plain.blocks[1].get_submodule(part).register_forward_hook(lambda module, args, y: seen.append(y))
+    x = image_of(plain)
+    expected = plain(x)
+    assert_equal(fold(plain)(x), expected)
+    assert len(seen) == 2
+    assert_equal(seen[1], seen[0])
+
+
 def test_training_mode_is_refused(model):
     model.train()
     with pytest.raises(ValueError, match=r"training mode .*call model\.eval\(\)"):
@@ -171,11 +275,11 @@ def test_what_is_no_model_is_refused():
         fold(torch.compile(create("resmlp"), backend="eager"))
 
 
-@pytest.mark.parametrize("family", list(FAMILIES))
+@pytest.mark.parametrize("family", families.names())
 def test_another_input_size(family):
     plain = create(family)
     folded = fold(plain)
-    size = (112, 56) if family == "vip" else (80, 48)
+    size = families.CASES[family].another_size
     for network in (plain, folded):
         network.set_input_size(size)
     x = torch.randn(2, 3, *size, dtype=torch.float64)
@@ -183,7 +287,7 @@ def test_another_input_size(family):
     assert_equal(fold(plain)(x), plain(x))
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", tiny.NAMES)
 def test_features_only(family):
     wrapped = FeatureGetterNet(create(family), out_indices=[0, 1]).eval()
     x = image_of(wrapped.model)
@@ -233,7 +337,7 @@ def test_gradients_reach_the_image(model):
     assert_equal(found, expected.float(), 1e-2)
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", tiny.NAMES)
 def test_copies_and_saved_weights(family):
     plain = create(family, dtype=torch.float32)
     x = image_of(plain)
@@ -247,25 +351,15 @@ def test_copies_and_saved_weights(family):
     assert torch.equal(other(x), expected)
 
 
-SHALLOW = {
-    "cyclemlp": {"embed_dims": (8, 12), "depths": (1, 1), "mlp_ratios": (1, 2)},
-    "vip": {"embed_dims": (16, 32), "depths": (1, 1), "mlp_ratios": (1, 2), "strides": (1, 2)},
-    "test_pyramid": {"embed_dims": (8, 12), "depths": (1, 1), "mlp_ratios": (1, 1)},
-}
-
-
-def slow_for(*slow):
-    """Every family, those that compilers take long for marked."""
-    return [pytest.param(name, marks=[pytest.mark.slow] * (name in slow)) for name in FAMILY_NAMES]
-
-
 def shallow(family, **options):
     """One block of each kind: compilers take their time."""
-    return fold(create(family, dtype=torch.float32, **SHALLOW.get(family, {"depth": 1}), **options))
+    return fold(create(family, dtype=torch.float32, **tiny.case(family).shallow, **options))
 
 
 @pytest.mark.usefixtures("_fresh_compiler")
-@pytest.mark.parametrize("family", slow_for("cyclemlp", "vip"))
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[pytest.mark.slow] * tiny.case(name).slow_to_compile) for name in tiny.NAMES]
+)
 def test_compile_and_export(family):
     folded = shallow(family)
     x = image_of(folded)
@@ -302,7 +396,7 @@ def test_meta_models_are_folded_without_memory():
 
 
 def test_maps_take_any_size(model):
-    if isinstance(model, MapBackbone) and not hasattr(model.config, "img_size"):
+    if model.config.image_size is None:
         folded = fold(model)
         for size in ((33, 101), (64, 47)):
             x = torch.randn(1, 3, *size, dtype=torch.float64)

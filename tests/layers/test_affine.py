@@ -69,14 +69,14 @@ def test_block_drops_whole_samples():
 
 
 def test_block_on_another_grid_keeps_its_answer_to_a_constant_image():
-    block = ResMLPBlock(6, 12, layer_scale_init=1.0).double()
+    block = ResMLPBlock(6, (3, 4), layer_scale_init=1.0).double()
     nn.init.normal_(block.linear_tokens.weight)
     with torch.no_grad():
         # Every token reads alike, so every token of a constant image is answered alike on any grid.
         block.linear_tokens.weight.copy_(block.linear_tokens.weight[:1].expand(12, -1))
     x = torch.randn(1, 1, 6, dtype=torch.float64)
     expected = block(x.expand(1, 12, 6))[:, 0]
-    block.resize_grid((3, 4), (5, 7))
+    block.resize_grid((5, 7))
     assert block.linear_tokens.weight.shape == (35, 35)
     assert block.linear_tokens.bias.shape == (35,)
     torch.testing.assert_close(block(x.expand(1, 35, 6)), expected[:, None].expand(1, 35, 6))

@@ -96,8 +96,8 @@ def test_tools_that_swap_linears_leave_token_linears_alone():
 
 
 def test_resizing_keeps_frozen_parameters_frozen():
-    mixing = TokenMixing(16, 8).requires_grad_(False)
-    mixing.resize_grid((4, 4), (2, 6))
+    mixing = TokenMixing((4, 4), 8).requires_grad_(False)
+    mixing.resize_grid((2, 6))
     assert mixing.fc1.weight.shape == (8, 12)
     assert mixing.fc2.weight.shape == (12, 8)
     assert mixing.fc2.bias.shape == (12,)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from timm.layers import to_2tuple
 
 from mlpzoo.layers import AxisLinear, WeightedPermuteMLP
 
@@ -59,7 +60,7 @@ def test_a_map_of_another_size():
     mlp = WeightedPermuteMLP(32, (4, 8))
     with pytest.raises(ValueError, match=r"got a map of 8×4 positions.*4 and 8 segments.*divisors of its 32 channels"):
         mlp(draw(1, 8, 4, 32))
-    mlp.set_grid((8, 4))
+    mlp.resize_grid((8, 4))
     assert mlp(draw(1, 8, 4, 32)).shape == (1, 8, 4, 32)
 
 
@@ -69,7 +70,7 @@ def test_segments_that_do_not_divide(segments):
         WeightedPermuteMLP(32, segments)
     mlp = WeightedPermuteMLP(32, 4)
     with pytest.raises(ValueError, match="cannot be cut"):
-        mlp.set_grid(segments)
+        mlp.resize_grid(to_2tuple(segments))
     assert mlp.grid == (4, 4)
 
 

@@ -50,21 +50,21 @@ def test_gate_halves_an_even_number():
 @settings(max_examples=25, deadline=None)
 @given(old=GRIDS, new=GRIDS)
 def test_an_image_of_equal_patches_is_gated_alike_on_every_grid(old, new):
-    gate = drawn(SpatialGatingUnit(6, old[0] * old[1]))
+    gate = drawn(SpatialGatingUnit(6, old))
     with torch.no_grad():
         # Every output token reads the same weights: then the grid alone can tell them apart.
         gate.proj.weight.copy_(gate.proj.weight[:1].expand_as(gate.proj.weight).clone())
         gate.proj.bias.fill_(0.7)
     x = tokens(1, 1, 6)
     expected = gate(x.expand(-1, old[0] * old[1], -1))[:, :1]
-    gate.resize_grid(old, new)
+    gate.resize_grid(new)
     found = gate(x.expand(-1, new[0] * new[1], -1))
     torch.testing.assert_close(found, expected.expand_as(found), rtol=1e-4, atol=1e-4)
 
 
 def test_gate_that_never_saw_training_stays_open_on_another_grid():
-    gate = SpatialGatingUnit(6, 12)
-    gate.resize_grid((3, 4), (5, 2))
+    gate = SpatialGatingUnit(6, (3, 4))
+    gate.resize_grid((5, 2))
     assert gate.proj.weight.shape == (10, 10)
     torch.testing.assert_close(gate.proj.bias, torch.ones(10))
 

@@ -2,14 +2,10 @@
 
 import pytest
 import torch
-from models import tiny
+from families import CASES, names
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from mlpzoo.models import FAMILIES
-
 BATCHES = (2, 3, 5)
-FREE_OF_SIZE = ("cyclemlp", "convmixer")
-"""Families whose weights are bound to no image size."""
 
 
 @pytest.fixture(autouse=True)
@@ -20,22 +16,15 @@ def _fresh_compiler():
     torch.compiler.reset()
 
 
-SMALL = {
-    "cyclemlp": {"embed_dims": (8, 12), "depths": (1, 1), "mlp_ratios": (1, 2)},
-    "vip": {"embed_dims": (16, 32), "depths": (1, 1), "mlp_ratios": (1, 2), "strides": (1, 2)},
-}
-"""Two stages of one block; other families have two blocks."""
-
-
 def create(family):
     """A network in evaluation mode, where all of it learns but the statistics of its norms do not move."""
-    model = tiny.create(family, **SMALL.get(family, {"depth": 2}))
+    model = CASES[family].create(**CASES[family].shallow)
     torch.nn.init.normal_(model.head.weight)
     return model.eval()
 
 
 def images(model, batch, size=None):
-    size = size or getattr(model.config, "img_size", (70, 90))
+    size = size or model.config.image_size or (70, 90)
     return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(batch))
 
 
@@ -55,7 +44,7 @@ def assert_same_step(compiled, model, x):
 
 
 @pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=[pytest.mark.slow] * (name == "cyclemlp")) for name in FAMILIES]
+    "family", [pytest.param(name, marks=[pytest.mark.slow] * CASES[name].slow_to_compile) for name in names()]
 )
 def test_one_graph_serves_every_batch(family):
     model = create(family)
@@ -63,7 +52,7 @@ def test_one_graph_serves_every_batch(family):
     with torch._dynamo.config.patch(error_on_recompile=True):
         for batch in BATCHES:
             assert_same_step(compiled, model, images(model, batch))
-        if family in FREE_OF_SIZE:
+        if model.config.image_size is None:
             for size in ((64, 96), (101, 75)):
                 assert_same_step(compiled, model, images(model, 4, size))
 
@@ -76,7 +65,7 @@ def test_a_second_graph_would_be_noticed():
             compiled(torch.randn(3, 3, 48, 64))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", names())
 def test_nothing_is_compiled_after_the_first_change_of_size(family):
     model = create(family)
     counter = CompileCounterWithBackend("eager")
@@ -84,7 +73,7 @@ def test_nothing_is_compiled_after_the_first_change_of_size(family):
     for batch in BATCHES:
         compiled(images(model, batch))
     assert counter.frame_count == 2, "once for the first batch size, once for all others"
-    if family in FREE_OF_SIZE:
+    if model.config.image_size is None:
         compiled(images(model, 4, (64, 96)))
         before = counter.frame_count
         for size in ((101, 75), (77, 140), (128, 64)):
@@ -92,9 +81,17 @@ def test_nothing_is_compiled_after_the_first_change_of_size(family):
         assert counter.frame_count == before
 
 
+def test_a_pyramid_by_inductor_at_two_sizes():
+    """Forward and backward, with sizes that the compiler does not know."""
+    model = CASES["cyclemlp"].create(embed_dims=(4, 6), depths=(1, 1), mlp_ratios=(1, 1)).eval()
+    compiled = torch.compile(model, fullgraph=True, dynamic=True)
+    for size in ((32, 48), (40, 32)):
+        assert_same_step(compiled, model, images(model, 2, size))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", names())
 def test_inductor(family):
     model = create(family)
     compiled = torch.compile(model, fullgraph=True, dynamic=True)

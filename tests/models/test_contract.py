@@ -12,11 +12,9 @@ from timm.models import group_parameters
 from timm.models._features import FeatureGetterNet
 from torch import nn
 
-import mlpzoo
-from mlpzoo.models import FAMILIES, IsotropicBackbone, MapBackbone
+from mlpzoo.models import IsotropicBackbone, MapBackbone
 
-FAMILY_NAMES = [*FAMILIES, "test_pyramid"]
-pytestmark = pytest.mark.parametrize("family", FAMILY_NAMES)
+pytestmark = pytest.mark.parametrize("family", tiny.NAMES)
 
 
 @pytest.fixture
@@ -34,8 +32,7 @@ def awake(model: nn.Module) -> nn.Module:
 
 def image_of(model: nn.Module, batch: int = 2) -> torch.Tensor:
     backbone = getattr(model, "model", model)
-    size = getattr(backbone.config, "img_size", (70, 90))
-    size = (size, size) if isinstance(size, int) else size
+    size = backbone.config.image_size or (70, 90)
     return torch.randn(batch, backbone.in_chans, *size, generator=torch.Generator().manual_seed(2))
 
 
@@ -81,6 +78,12 @@ def test_intermediates(model):
     assert len(model.forward_intermediates(x, indices=2, intermediates_only=True)) == 2
     early = model.forward_intermediates(x, indices=[0], stop_early=True, intermediates_only=True)
     assert_same(early[0], maps[0])
+
+
+def test_the_config_knows_the_features(model):
+    reductions = [info["reduction"] for info in model.feature_info]
+    assert list(model.config.feature_strides) == reductions
+    assert model.get_parameter(f"{model.config.first_conv}.weight").shape[:2] == (model.config.stem_width, 3)
 
 
 def test_intermediates_without_reshaping(model):
@@ -177,6 +180,21 @@ def test_every_parameter_learns(family):
         assert torch.isfinite(parameter.grad).all(), name
 
 
+def test_a_batch_is_learned_by_heart(family):
+    torch.manual_seed(0)
+    model = tiny.create(family).train()
+    x, labels = image_of(model, 7), torch.arange(7)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(15):
+        loss = nn.functional.cross_entropy(model(x), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
 def test_checkpointing_changes_nothing_but_memory(model):
     x = image_of(model)
     expected = torch.autograd.grad(model(x).sum(), list(model.parameters()))
@@ -191,7 +209,7 @@ def test_checkpointing_changes_nothing_but_memory(model):
 @pytest.mark.parametrize("coarse", [False, True])
 def test_parameters_are_grouped_by_depth(model, coarse):
     groups = group_parameters(model, model.group_matcher(coarse=coarse), reverse=True)
-    assert groups["stem.proj.weight"] == 0
+    assert groups[f"{model.config.first_conv}.weight"] == 0
     assert groups["head.weight"] == max(groups.values())
     assert len(set(groups.values())) >= 4
     assert model.no_weight_decay() <= set(dict(model.named_parameters()))
@@ -290,8 +308,3 @@ def test_another_input_size(family, model):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     with pytest.raises(ValueError, match="bound to"):
         model(x)
-
-
-def test_there_is_a_small_network_of_every_family(family):
-    assert family in tiny.TINY or family == "test_pyramid"
-    assert issubclass(mlpzoo.models.PyramidBackbone, mlpzoo.models.Backbone)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from models import tiny
 from torch import nn
 
-from mlpzoo.models import FAMILIES, IsotropicBackbone, _views
+from mlpzoo.models import IsotropicBackbone, families
 
-COLUMNAR = [name for name in FAMILIES if issubclass(FAMILIES[name].model, IsotropicBackbone)]
+COLUMNAR = [family.name for family in families() if issubclass(family.model, IsotropicBackbone)]
 SIZES = [(48, 64), (64, 64), (80, 112), (16, 16)]
 every_family = pytest.mark.parametrize("family", COLUMNAR)
 
@@ -66,7 +66,11 @@ def test_gradients_flow_through_the_resizing(family):
     """Against numbers: how the loss changes when one bound weight does."""
     model = create(family, dtype=torch.float64)
     x = image(32, 80).double()
-    names = [name for name, _ in model.weights_at((3, 4), (2, 5))]
+    names = [
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.bound_modules().items()
+        for name, _ in module.weights_at((2, 5))
+    ]
     assert names
 
     def loss():
@@ -115,22 +119,13 @@ def test_without_it_other_sizes_are_refused():
         tiny.create("mixer")(image(64, 64))
 
 
-def test_weights_are_resized_once_a_grid(monkeypatch):
-    model, x = create("resmlp"), image(64, 64)
-    calls = []
-    original = type(model).weights_at
-    monkeypatch.setattr(type(model), "weights_at", lambda *args: calls.append(args[2]) or original(*args))
-    with torch.no_grad():
-        expected = model(x)
-        for _ in range(3):
-            assert torch.equal(model(x), expected)
-        assert calls == [(4, 4)]
-        model(image(48, 64))
-        assert calls == [(4, 4)], "the grid of the weights needs no resizing"
-        for i in range(_views.KEPT_GRIDS):
-            model(image(80, 16 * (i + 1)))
-        model(x)
-        assert calls.count((4, 4)) == 2, "one grid more than are kept"
+def through_numpy(model):
+    model.blocks[0].linear_tokens.weight.detach().numpy()[:] = 1
+
+
+def in_inference_mode(model):
+    with torch.inference_mode():
+        model.blocks[0].linear_tokens.weight.mul_(2)
 
 
 @pytest.mark.parametrize(
@@ -140,16 +135,34 @@ def test_weights_are_resized_once_a_grid(monkeypatch):
         lambda model: model.load_state_dict({k: 0.5 * v for k, v in model.state_dict().items()}),
         lambda model: setattr(model.blocks[0].linear_tokens, "weight", nn.Parameter(torch.ones(12, 12))),
         lambda model: setattr(model.blocks[0].linear_tokens.weight, "data", torch.ones(12, 12)),
+        lambda model: model.blocks[0].linear_tokens.weight.data.mul_(2),
+        lambda model: torch._foreach_mul_([model.blocks[0].linear_tokens.weight.data], 0.5),
+        in_inference_mode,
+        through_numpy,
     ],
-    ids=["in place", "loaded", "replaced", "data"],
+    ids=["in place", "loaded", "replaced", "data set", "data changed", "average", "inference mode", "numpy"],
 )
 def test_changed_weights_are_resized_anew(change):
+    """However they change: PyTorch's count of changes does not notice all."""
     model, x = create("resmlp"), image(64, 64)
     with torch.no_grad():
         before = model(x)
         change(model)
         assert not torch.allclose(model(x), before)
         assert torch.equal(model(x), bound(model, (64, 64))(x))
+
+
+def test_layers_are_the_networks_own_where_nothing_changes():
+    model, seen = create("mixer"), []
+    for name in ("blocks.0", "blocks.0.mlp_channels", "norm"):
+        model.get_submodule(name).register_forward_hook(lambda module, args, y: seen.append(module))
+    own = [model.blocks[0].mlp_channels, model.blocks[0], model.norm]
+    model(image(48, 64))
+    assert all(a is b for a, b in zip(seen, own, strict=True))
+    seen.clear()
+    model(image(64, 64))
+    assert seen[0] is own[0], "channel mixing is bound to no grid"
+    assert seen[2] is own[2]
 
 
 def test_other_dtypes_are_resized_anew():

@@ -1,13 +1,14 @@
 """What detection and segmentation codebases ask of `features_only=True`."""
 
+import dataclasses
 import logging
 
 import pytest
 import timm
 import torch
+from families import CASES, names
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import tiny
 from torch import nn
 
 import mlpzoo
@@ -53,20 +54,20 @@ def test_wrong_out_indices(indices):
         features(out_indices=indices)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", names())
 def test_unknown_options_are_refused(family):
-    name, small = tiny.TINY[family]
+    name, small = CASES[family].model, CASES[family].small
     with pytest.raises(TypeError, match="has no option 'ouput_stride'"):
         timm.create_model(name, features_only=True, ouput_stride=16, **small)
-    if family != "cyclemlp":
+    if "output_stride" not in {field.name for field in dataclasses.fields(FAMILIES[family].variants[name])}:
         with pytest.raises(TypeError, match="has no option 'output_stride'"):
             timm.create_model(name, features_only=True, output_stride=16, **small)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", names())
 def test_nothing_is_lost_on_the_meta_device(family):
     """Codebases build on the meta device, then fill in the state dict: what is not in it would stay garbage."""
-    for module in tiny.create(family).modules():
+    for module in CASES[family].create().modules():
         assert not module._non_persistent_buffers_set
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from models.maxim import TINY, as_released, authors_names, tiny
+from families.maxim import TINY, as_released, authors_names, tiny
 
 from mlpzoo.models import maxim_files
 from mlpzoo.models.maxim import FAMILY, MAXIM, MaximConfig

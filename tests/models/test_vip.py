@@ -104,7 +104,7 @@ def test_sizes_of_the_papers_networks():
     for size in (256, 230, (224, 225), 0):
         with pytest.raises(ValueError, match=f"may each be {sides}"):
             mlpzoo.create_model("vip_s7", img_size=size, device="meta")
-    assert mlpzoo.create_model("vip_s7", img_size=(448, 336), device="meta").stem.img_size == (448, 336)
+    assert mlpzoo.create_model("vip_s7", img_size=(448, 336), device="meta").config.image_size == (448, 336)
 
 
 def test_images_of_another_size():

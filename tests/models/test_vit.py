@@ -372,4 +372,4 @@ def test_unusable_values(options, message):
 
 
 def test_configs_survive_json():
-    assert mlpzoo.models.VitConfig(**SMALL, resnet_depths=[2, 2]).resnet_depths == (2, 2)
+    assert mlpzoo.models.vit.VitConfig(**SMALL, resnet_depths=[2, 2]).resnet_depths == (2, 2)

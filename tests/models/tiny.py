@@ -1,38 +1,36 @@
-"""One small network a family, and a pyramid that exists only here, for tests that run over all of them."""
+"""The small network of each family, and a pyramid that exists only here, for tests that run over all of them."""
 
 from typing import Any
 
+import families
+from families import FamilyCase
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-import mlpzoo
 from mlpzoo.models import PyramidBackbone, PyramidConfig
 
-TINY: dict[str, tuple[str, dict[str, Any]]] = {
-    "mixer": (
-        "mixer_s16",
-        {"img_size": (48, 64), "embed_dim": 16, "depth": 4, "tokens_mlp_dim": 8, "channels_mlp_dim": 24},
-    ),
-    # Scales of 1e-5 would hide the blocks.
-    "resmlp": ("resmlp_s24", {"img_size": (48, 64), "embed_dim": 16, "depth": 4, "layer_scale_init": 0.5}),
-    "cyclemlp": ("cyclemlp_b1", {"embed_dims": (8, 12, 16, 24), "depths": (1, 2, 1, 1)}),
-    "vip": ("vip_s7", {"img_size": (56, 112), "embed_dims": (16, 32, 32, 48), "depths": (1, 2, 1, 1)}),
-    "vit": ("vit_s16", {"img_size": (48, 64), "embed_dim": 16, "depth": 4, "num_heads": 2, "mlp_dim": 24}),
-    "gmlp": ("gmlp_ti16", {"img_size": (48, 64), "embed_dim": 16, "depth": 4, "mlp_dim": 24, "attn_dim": 4}),
-    "convmixer": ("convmixer_d768_32", {"embed_dim": 16, "depth": 4, "kernel_size": 5}),
-}
-"""Family to a name and the options that make it small."""
+NAMES = [*families.names(), "test_pyramid"]
+"""What `create` takes."""
+
+PYRAMID = FamilyCase(
+    family="test_pyramid",
+    small={"embed_dims": (8, 12, 16, 24), "depths": (1, 2, 1, 1), "mlp_ratios": (1, 1, 1, 1)},
+    shallow={"embed_dims": (8, 12), "depths": (1, 1), "mlp_ratios": (1, 1)},
+)
+
+
+def case(family: str) -> FamilyCase:
+    """What the tests know of a family, or of the pyramid."""
+    return PYRAMID if family == "test_pyramid" else families.CASES[family]
 
 
 def create(family: str, **options: Any) -> nn.Module:
     """The small network of a family."""
     if family == "test_pyramid":
         device, dtype = options.pop("device", None), options.pop("dtype", None)
-        small = {"embed_dims": (8, 12, 16, 24), "depths": (1, 2, 1, 1), "mlp_ratios": (1, 1, 1, 1), "num_classes": 7}
-        config = PyramidConfig(**{**small, **options})
+        config = PyramidConfig(**{"num_classes": 7, **PYRAMID.small, **options})
         return TinyPyramid(config, device=device, dtype=dtype)
-    name, small = TINY[family]
-    return mlpzoo.create_model(name, **{"num_classes": 7, **small, **options})
+    return families.CASES[family].create(**options)
 
 
 class ConvNHWC(nn.Module):

@@ -6,9 +6,9 @@ from torch.func import functional_call, grad, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
 from mlpzoo.layers import MlpBlock
-from mlpzoo.layers.linear import Linear, activated
-from mlpzoo.ops import linear
-from mlpzoo.ops.linear import _epilogue, linear_operator, linear_reference, onednn_works
+from mlpzoo.layers.linear import apply_linear
+from mlpzoo.ops import _torch, linear, linear_halves
+from mlpzoo.ops.linear import _epilogue, linear_halves_reference, linear_operator, linear_reference
 
 ACTS = ("none", "gelu", "gelu_tanh")
 SHAPES = [
@@ -112,7 +112,18 @@ def test_forward_mode():
 def big_layer():
     """Enough work for the fast path to be chosen by itself."""
     torch.manual_seed(0)
-    return Linear(256, 512), torch.randn(2, 64, 256)
+    return Applied(), torch.randn(2, 64, 256)
+
+
+class Applied(nn.Linear):
+    """A linear layer that the op runs whatever its class."""
+
+    def __init__(self, impl="auto"):
+        super().__init__(256, 512)
+        self.impl = impl
+
+    def forward(self, x):
+        return linear(x, self.weight, self.bias, impl=self.impl)
 
 
 def names_run(function):
@@ -128,7 +139,7 @@ def test_chosen_by_work_and_place():
     with torch.no_grad():
         assert onednn in names_run(lambda: layer(x))
         assert onednn not in names_run(lambda: layer(x[:1, :2]))
-        assert onednn not in names_run(lambda: Linear(256, 512, impl="reference")(x))
+        assert onednn not in names_run(lambda: Applied("reference")(x))
         assert onednn not in names_run(lambda: layer.double()(x.double()))
         with torch.autocast("cpu", torch.bfloat16):
             assert layer.float()(x).dtype == torch.bfloat16
@@ -139,10 +150,10 @@ def test_chosen_by_work_and_place():
 
 def test_the_first_call_may_be_under_autocast():
     layer, x = big_layer()
-    onednn_works.cache_clear()
+    _torch._answers.pop("onednn_linear", None)
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16
-    onednn_works.cache_clear()
+    _torch._answers.pop("onednn_linear", None)
     assert vmap(layer)(x[None]).shape == (1, *layer(x).shape)
 
 
@@ -151,7 +162,9 @@ def test_tracers_and_compilers_see_torchs_own():
     layer, x = big_layer()
     with torch.no_grad():
         assert "mkldnn" not in str(torch.jit.trace(layer, x).graph)
-        assert "mkldnn" not in torch.fx.symbolic_trace(nn.Sequential(layer)).code
+        graph = torch.fx.symbolic_trace(layer)
+        assert [node.target for node in graph.graph.nodes if node.op == "call_function"] == [linear]
+        assert torch.equal(graph(x), layer(x)), "the same kernel"
         assert "mkldnn" not in str(torch.export.export(layer, (x,)).graph)
         compiled = torch.compile(layer, fullgraph=True, backend="eager")
         torch.testing.assert_close(compiled(x), layer(x))
@@ -176,12 +189,25 @@ def test_operations_are_counted():
     assert counter.get_total_flops() == 2 * 128 * 256 * 512
 
 
-def test_it_is_a_linear_layer_for_everybody_else():
-    layer, x = big_layer()
-    plain = nn.Linear(256, 512)
-    plain.load_state_dict(layer.state_dict())
-    torch.testing.assert_close(layer(x), plain(x))
-    assert isinstance(layer, nn.Linear)
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("gradients", [True, False])
+def test_halves(act, gradients):
+    x, w, b = small()
+    with torch.set_grad_enabled(gradients):
+        found, expected = linear_halves(x, w, b, act), linear_halves_reference(x, w, b, act)
+    torch.testing.assert_close(found, expected)
+    assert all(half.is_contiguous() for half in found) != gradients
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration:UserWarning")
+def test_gradients_after_onednn_is_switched_off():
+    """The backward pass takes the products that it can have."""
+    x, w, b = (value.requires_grad_() for value in small())
+    y = linear(x, w, b, impl="onednn")
+    with torch.backends.mkldnn.flags(enabled=False):
+        found = torch.autograd.grad(y.square().sum(), (x, w, b))
+    expected = torch.autograd.grad(linear_reference(x, w, b).square().sum(), (x, w, b))
+    torch.testing.assert_close(found, expected)
 
 
 def test_an_activation_somebody_watches_runs_by_itself():
@@ -198,9 +224,9 @@ def test_an_activation_somebody_watches_runs_by_itself():
         block(x)
         torch.testing.assert_close(seen[1], nn.functional.gelu(seen[0]))
         other = nn.ReLU()
-        torch.testing.assert_close(activated(block.fc1, other, x), other(seen[0]))
+        torch.testing.assert_close(apply_linear(block.fc1, x, other), other(seen[0]))
         for act, form in ((nn.GELU(), "none"), (nn.GELU("tanh"), "tanh")):
-            torch.testing.assert_close(activated(block.fc1, act, x), nn.functional.gelu(seen[0], approximate=form))
+            torch.testing.assert_close(apply_linear(block.fc1, x, act), nn.functional.gelu(seen[0], approximate=form))
 
 
 def test_what_is_refused():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from models.maxim import TINY, as_released, tiny
+from families.maxim import TINY, as_released, tiny
 
 import mlpzoo
 from mlpzoo.models.maxim import FAMILY

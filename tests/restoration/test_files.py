@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 from torch import nn
 
 from mlpzoo.cli import run
-from mlpzoo.inference import ImageError
+from mlpzoo.images import ImageError
 from mlpzoo.restoration import (
     Picture,
     _png16,

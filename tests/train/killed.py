@@ -14,7 +14,8 @@ import traceback
 import torch
 from train.tiny import tiny_recipe
 
-from mlpzoo.train import digits, engine, train
+from mlpzoo.tasks import train
+from mlpzoo.train import Task
 
 CHANGES = [
     "schedule.updates=120",
@@ -32,7 +33,7 @@ CHANGES = [
 def main(folder: str, kills: int, seed: int) -> None:
     torch.set_num_threads(1)
     # Pictures take longer than the training.
-    engine.draw = digits.illustrate = lambda *_: None
+    Task.illustrate = lambda *_: None
     generator = random.Random(seed)
     killed = 0
     while True:

@@ -1,6 +1,7 @@
 """The engine: runs that end, stop, break and go on."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -10,15 +11,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from safetensors.torch import load_file
 from torch.utils.tensorboard import SummaryWriter  # noqa: F401  its import warns, and should do so here
 from train.tiny import tiny_recipe
 
 import mlpzoo
-from mlpzoo.train import Diverged, Stopped, checkpoints, newest_checkpoint, plan, train, validate, write_digits
-from mlpzoo.train.classification import Classification, evaluate
+from mlpzoo.demos import write_digits
+from mlpzoo.tasks import plan, recipe_from, train, validate
+from mlpzoo.tasks.classification import Classification, evaluate
+from mlpzoo.train import Diverged, Place, Stopped, checkpoints, newest_checkpoint
 from mlpzoo.train.journal import read_metrics
-from mlpzoo.train.recipe_files import recipe_from
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,8 +58,7 @@ def assert_same_run(one, other):
 def _no_pictures():
     """They are tested with the recipe they belong to, and take longer than these runs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlpzoo.train.digits.illustrate", lambda *_: None)
-        patch.setattr("mlpzoo.train.engine.draw", lambda *_: None)
+        patch.setattr("mlpzoo.train.Task.illustrate", lambda *_: None)
         yield
 
 
@@ -269,7 +272,7 @@ def test_accumulation_is_the_same_update(tmp_path):
 
 def at_the_start(*changes):
     torch.manual_seed(0)
-    return Classification(tiny_recipe(*changes), device=torch.device("cpu")).model.state_dict()
+    return Classification(tiny_recipe(*changes), Place(torch.device("cpu"))).model.state_dict()
 
 
 def test_a_probe_trains_the_head_alone(tmp_path):
@@ -291,7 +294,7 @@ def test_frozen_stages_stay(tmp_path):
 
 def test_distillation_adds_the_teachers_label(whole, tmp_path):
     recipe = tiny_recipe(f"loss.teacher=local-dir:{whole}", "loss.teacher_weight=0.25", "model.options.drop_rate=0")
-    task = Classification(recipe, device=torch.device("cpu"))
+    task = Classification(recipe, Place(torch.device("cpu")))
     batch = next(task.batches(0, 0))
     logits = task.model.eval()(batch[0])
     teacher = mlpzoo.create_model(f"local-dir:{whole}").eval()
@@ -302,7 +305,7 @@ def test_distillation_adds_the_teachers_label(whole, tmp_path):
     with pytest.raises(ValueError, match="the teacher mixer_s16 has 1000 classes, the data 10"):
         Classification(
             tiny_recipe("loss.teacher=mixer_s16", f"loss.teacher_checkpoint={teacher_file(tmp_path)}"),
-            device=torch.device("cpu"),
+            Place(torch.device("cpu")),
         )
 
 
@@ -319,9 +322,47 @@ def test_the_best_weights_are_kept(tmp_path):
     assert len(figures) >= 8
     about = json.loads((tmp_path / "best/config.json").read_text())["about"]
     assert about["validation_top1"] == max(figures)
-    assert validate(tmp_path / "best/..", workers=0) == pytest.approx(
+    assert validate(tmp_path / "best/..", workers=0).figures == pytest.approx(
         {key: value for key, value in read_metrics(tmp_path)[-1].items() if key != "step"}, abs=1e-6
     )
+
+
+def test_less_than_an_update_between_validations_is_an_update(tmp_path):
+    run(tmp_path, "schedule.updates=3", "run.validate_every=0.001")
+    assert [record["step"] for record in read_metrics(tmp_path) if "validation_top1" in record] == [1, 2, 3]
+
+
+def test_accelerates_state_is_the_callers_afterwards(tmp_path, monkeypatch):
+    """A caller that uses accelerate itself goes on with its own settings, and ours are not changed by them."""
+    monkeypatch.delenv("ACCELERATE_USE_FSDP", raising=False)
+    level = logging.getLogger("accelerate").level
+    caller = Accelerator(cpu=True, mixed_precision="bf16", gradient_accumulation_steps=3)
+    try:
+        state = [dict(part._shared_state) for part in (PartialState, AcceleratorState, GradientState)]
+        run(tmp_path, "schedule.updates=2")
+        assert "loss" in read_metrics(tmp_path)[0]
+        assert [dict(part._shared_state) for part in (PartialState, AcceleratorState, GradientState)] == state
+        assert caller.mixed_precision == "bf16"
+        assert caller.gradient_state.num_steps == 3
+        assert caller.device.type == "cpu"
+        assert logging.getLogger("accelerate").level == level
+        model, optimizer = caller.prepare(nn := torch.nn.Linear(2, 2), torch.optim.SGD(nn.parameters(), 0.1))
+        with caller.accumulate(model):
+            caller.backward(model(torch.ones(1, 2)).sum())
+            optimizer.step()
+        assert not caller.sync_gradients
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+
+
+def test_the_callers_process_group_stays(tmp_path):
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        run(tmp_path, "schedule.updates=2")
+        assert torch.distributed.is_initialized()
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_fine_tuning_at_another_size_and_with_other_classes(whole, tmp_path):
@@ -340,8 +381,8 @@ def test_fine_tuning_at_another_size_and_with_other_classes(whole, tmp_path):
     network = mlpzoo.create_model(f"local-dir:{tmp_path / 'run'}")
     assert (network.num_classes, network.config.img_size) == (3, 16)
     assert json.loads((tmp_path / "run/config.json").read_text())["label_names"] == ["one", "two", "zero"]
-    assert validate(tmp_path / "run", workers=0)["validation_top1"] == result.figures["validation_top1"]
-    assert validate(tmp_path / "run", split="train", workers=0)["validation_top1"] > 0.5
+    assert validate(tmp_path / "run", workers=0).figures["validation_top1"] == result.figures["validation_top1"]
+    assert validate(tmp_path / "run", split="train", workers=0).figures["validation_top1"] > 0.5
     with pytest.raises(ValueError, match="there is no folder"):
         validate(tmp_path / "run", data="nowhere", workers=0)
 

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 from train.tiny import RECIPE, tiny_recipe
 
 import mlpzoo
-from mlpzoo.train import dump_recipe, read_recipe, shipped_recipes
-from mlpzoo.train.classification import build_loss
-from mlpzoo.train.config import Recipe
+from mlpzoo.restoration import create_restorer
+from mlpzoo.tasks import TASKS, read_recipe, recipe_from, shipped_recipes
+from mlpzoo.tasks.classification import build_loss
+from mlpzoo.tasks.classification_recipe import ClassificationRecipe
+from mlpzoo.train import Recipe, dump_recipe
 from mlpzoo.train.optimizers import build_optimizer, build_schedule
-from mlpzoo.train.recipe_files import differences, keys, recipe_from, with_epochs
+from mlpzoo.train.recipe_files import differences, keys
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
@@ -22,7 +24,9 @@ def test_shipped_recipes_build(name):
     assert recipe.about.command
     assert recipe.about.result
     with torch.device("meta"):
-        model = mlpzoo.create_model(recipe.model.name, **recipe.model.options)
+        create = create_restorer if recipe.task == "restoration" else mlpzoo.create_model
+        options = {key: tuple(v) if isinstance(v, list) else v for key, v in recipe.model.options.items()}
+        model = create(recipe.model.name, **options)
     optimizer = build_optimizer(model, recipe.optimizer)
     schedule = build_schedule(optimizer, recipe.schedule, 100)
     updates = recipe.schedule.updates or recipe.schedule.epochs * 100
@@ -33,13 +37,15 @@ def test_shipped_recipes_build(name):
     # timm's schedules fall from the start, so at the end of the warm-up a little of it is gone.
     assert 0.95 * recipe.optimizer.lr < max(rates) <= recipe.optimizer.lr
     assert rates[-1] <= max(recipe.schedule.min_lr, 0.01 * recipe.optimizer.lr)
+    if recipe.task != "classification":
+        return
     mixes = bool(recipe.augment.mixup or recipe.augment.cutmix)
     labels = torch.full((4, 10), 0.1) if mixes else torch.arange(4)
     assert build_loss(recipe.loss, mixed=mixes)(torch.randn(4, 10), labels).isfinite()
 
 
 def test_there_are_the_recipes_people_ask_for():
-    named = {"digits", "finetune", "finetune_vit_jax", "mixer_b16_i1k", "resmlp_400e"}
+    named = {"digits", "denoise", "detection-digits", "finetune", "finetune_vit_jax", "mixer_b16_i1k", "resmlp_400e"}
     assert named | {"cyclemlp_300e", "vip_300e", "linear_probe"} <= set(shipped_recipes())
 
 
@@ -63,6 +69,7 @@ def test_there_are_the_recipes_people_ask_for():
         ("optimizer.lr", "write section.key=value"),
         ("optimizer.options=[", "not readable as YAML"),
         ("schedule.updates=null", "give either epochs or updates"),
+        ("task=detection", "the task of a recipe cannot be changed"),
         ("model.pretrained=true", None),
     ],
 )
@@ -87,8 +94,8 @@ def test_one_length_replaces_the_other():
 
 
 def test_a_shorter_run_has_a_shorter_warm_up():
-    assert with_epochs("digits", [], 2).schedule.warmup_epochs == 1
-    assert with_epochs("digits", [], 50).schedule.warmup_epochs == 3
+    assert read_recipe("digits", epochs=2).schedule.warmup_epochs == 1
+    assert read_recipe("digits", epochs=50).schedule.warmup_epochs == 3
 
 
 @pytest.mark.parametrize(
@@ -100,6 +107,8 @@ def test_a_shorter_run_has_a_shorter_warm_up():
         ("a: [", "not readable as YAML"),
         ("model: !!python/object/apply:os.system ['true']", "not readable as YAML"),
         ("schedule: {epochs: 1}", "the key 'model' is missing"),
+        ("task: segmentatoin", 'unknown task "segmentatoin": classification, detection, restoration'),
+        ("task: [1]", "unknown task"),
         ("#" * (1 << 21), "longer than"),
     ],
 )
@@ -128,13 +137,16 @@ def test_differences_name_what_matters():
     assert differences(tiny_recipe(), changed) == ["optimizer.lr"]
 
 
-def test_every_key_has_a_description():
-    for section in Recipe.model_fields.values():
+@pytest.mark.parametrize("task", TASKS.values())
+def test_every_key_has_a_description(task):
+    for name, section in task.recipe_type.model_fields.items():
+        if name == "task":
+            continue
         fields = section.annotation.model_fields
         assert all(field.description for field in fields.values()), section
 
 
-@given(st.sampled_from(keys()), st.text(alphabet="abc=.[]{}:-!&*'\"1e5 \n", max_size=12))
+@given(st.sampled_from(keys(ClassificationRecipe)), st.text(alphabet="abc=.[]{}:-!&*'\"1e5 \n", max_size=12))
 def test_any_value_is_taken_or_refused_in_words(key, text):
     try:
         assert isinstance(recipe_from(RECIPE, [f"{key}={text}"]), Recipe)

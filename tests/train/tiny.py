@@ -1,6 +1,7 @@
 """A recipe that trains in seconds."""
 
-from mlpzoo.train.recipe_files import recipe_from
+from mlpzoo import demos  # noqa: F401  the digits
+from mlpzoo.tasks import recipe_from
 
 RECIPE = {
     "model": {

@@ -2,11 +2,11 @@
 
 import json
 
-import authors
 import numpy as np
 import pytest
 import timm
 import torch
+from families.resmlp import resmlp
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -20,7 +20,7 @@ from mlpzoo.models import FAMILIES
 def released(tmp_path_factory):
     """The smallest ResMLP as its authors release it, with values of no particular kind."""
     torch.manual_seed(4)
-    shapes = authors.resmlp(FAMILIES["resmlp"].variants["resmlp_s12"])
+    shapes = resmlp(FAMILIES["resmlp"].variants["resmlp_s12"])
     path = tmp_path_factory.mktemp("released") / "resmlp_12.pth"
     torch.save({"model": {name: torch.randn(shape) * 0.05 for name, shape in shapes.items()}}, path)
     return path

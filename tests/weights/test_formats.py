@@ -2,21 +2,24 @@
 
 import dataclasses
 
-import authors
 import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
+from families import CASES
+from families.resmlp import resmlp
+from families.vit import vit, vit_today
 from safetensors.torch import load_file
 from torch import nn
 
 import mlpzoo
 from mlpzoo import CheckpointError
-from mlpzoo.models import FAMILIES
+from mlpzoo.models import FAMILIES, families
 from mlpzoo.weights.identify import identify
 
-VARIANTS = [(family.name, name) for family in FAMILIES.values() for name in family.variants]
+VARIANTS = [(family.name, name) for family in families() for name in family.variants]
+CASES_WITH_LISTS = [name for name, case in CASES.items() if case.key_lists]
 
 
 @dataclasses.dataclass
@@ -31,15 +34,35 @@ class NamesAndShapes:
 def test_authors_files_of_every_variant(family, name):
     """Every name is consumed, every parameter filled, in its shape, and no other variant fits."""
     config = FAMILIES[family].variants[name]
-    for authors_format in authors.FORMATS[family]:
-        found = identify(NamesAndShapes(authors_format(config)))
+    assert CASES[family].key_lists
+    for key_list in CASES[family].key_lists:
+        found = identify(NamesAndShapes(key_list(config)))
         assert (found.name, found.overrides) == (name, {})
+
+
+@pytest.mark.parametrize("family", CASES_WITH_LISTS)
+def test_authors_files_fill_every_parameter(family, tmp_path):
+    case = CASES[family]
+    model = case.create(**case.shallow)
+    for i, key_list in enumerate(case.key_lists):
+        arrays = {name: np.random.default_rng(1).normal(size=shape) for name, shape in key_list(model.config).items()}
+        if any("/" in name for name in arrays):
+            path = tmp_path / f"{i}.npz"
+            np.savez(path, **arrays)
+        else:
+            path = tmp_path / f"{i}.pth"
+            tensors = {name: torch.as_tensor(value) for name, value in arrays.items()}
+            torch.save({case.wrapper: tensors} if case.wrapper else tensors, path)
+        for value in model.state_dict().values():
+            value.fill_(float("nan") if value.is_floating_point() else -1)
+        report = mlpzoo.load_checkpoint(model, path)
+        assert (report.fresh, report.adapted, report.not_finite) == ((), (), ())
 
 
 @pytest.mark.parametrize("options", [{"num_classes": 21843}, {"img_size": 384}, {"in_chans": 1}], ids=str)
 def test_what_differs_from_the_variant_is_told(options):
     config = dataclasses.replace(FAMILIES["vit"].variants["vit_b32"], **options)
-    shapes = authors.vit(config)
+    shapes = vit(config)
     shapes["embedding/kernel"] = (32, 32, config.in_chans, 768)
     if "img_size" in options:
         options = {"img_size": (384, 384)}
@@ -49,12 +72,12 @@ def test_what_differs_from_the_variant_is_told(options):
 
 def test_representation_layer_is_told():
     config = dataclasses.replace(FAMILIES["vit"].variants["vit_b16"], representation_size=768, num_classes=21843)
-    found = identify(NamesAndShapes(authors.vit(config)))
+    found = identify(NamesAndShapes(vit(config)))
     assert found.overrides == {"representation_size": 768, "num_classes": 21843}
 
 
 def test_nothing_is_made_up():
-    shapes = authors.resmlp(FAMILIES["resmlp"].variants["resmlp_s12"])
+    shapes = resmlp(FAMILIES["resmlp"].variants["resmlp_s12"])
     assert identify(NamesAndShapes({**shapes, "surprise": (1,)})) is None
     assert identify(NamesAndShapes({name: shape for name, shape in shapes.items() if name != "norm.beta"})) is None
     assert identify(NamesAndShapes({**shapes, "norm.beta": (385,)})) is None
@@ -115,7 +138,7 @@ def test_big_vision(tmp_path, kind, place):
     state = {name: value.numpy() for name, value in model.state_dict().items()}
     prefix = "params/" if place.startswith("params/") else ""
     arrays = {}
-    for theirs in authors.vit_today(model.config):
+    for theirs in vit_today(model.config):
         leaf = theirs.split("/")[-1]
         block = theirs.split("encoderblock_")[-1].split("/")[0]
         ours = {"scale": "weight", "kernel": "weight", "bias": "bias"}.get(leaf, leaf)
@@ -151,71 +174,15 @@ def test_big_vision(tmp_path, kind, place):
         assert np.array_equal(value, state[name]), name
 
 
-def small_timm(family):
-    """A small network of timm's and the options that make ours of the same sizes; GELU in its exact form in both."""
-    exact = {"act_layer": "gelu"}
-    if family == "mixer":
-        return timm.models.MlpMixer(img_size=64, embed_dim=8, num_blocks=3, num_classes=5, mlp_ratio=(0.75, 1.5)), {
-            **MIXER,
-            **exact,
-        }
-    if family == "gmlp":
-        theirs = timm.models.mlp_mixer.MlpMixer(
-            img_size=64,
-            embed_dim=8,
-            num_blocks=3,
-            num_classes=5,
-            mlp_ratio=2,
-            block_layer=timm.models.mlp_mixer.SpatialGatingBlock,
-            mlp_layer=timm.layers.GatedMlp,
-        )
-        return theirs, {"embed_dim": 8, "depth": 3, "mlp_dim": 16, "img_size": 64, "num_classes": 5}
-    if family == "convmixer":
-        theirs = timm.models.ConvMixer(8, 3, kernel_size=5, patch_size=7, num_classes=5)
-        return theirs, {"embed_dim": 8, "depth": 3, "kernel_size": 5, "num_classes": 5}
-    if family == "resmlp":
-        theirs = timm.models.mlp_mixer.MlpMixer(
-            img_size=64,
-            embed_dim=8,
-            num_blocks=3,
-            num_classes=5,
-            mlp_ratio=4,
-            block_layer=timm.models.mlp_mixer.ResBlock,
-            norm_layer=timm.models.mlp_mixer.Affine,
-        )
-        return theirs, {"embed_dim": 8, "depth": 3, "img_size": 64, "num_classes": 5}
-    sizes = {"img_size": 64, "embed_dim": 12, "depth": 2, "num_heads": 3, "mlp_ratio": 20 / 12, "num_classes": 5}
-    if family == "vit_gap":
-        theirs = timm.models.VisionTransformer(**sizes, class_token=False, global_pool="avg", fc_norm=False)
-        return theirs, {**VIT, **exact, "class_token": False, "global_pool": "avg"}
-    if family == "vit_r26":
-        theirs = timm.create_model("vit_small_r26_s32_224", **sizes)
-        return theirs, {**VIT, **exact}
-    if family == "vit_r":
-        theirs = timm.create_model("vit_tiny_r_s16_p8_224", **sizes)
-        return theirs, {**VIT, **exact}
-    return timm.models.VisionTransformer(**sizes), {**VIT, **exact}
+TWINS = pytest.mark.parametrize(
+    "twin", [twin for case in CASES.values() for twin in case.twins], ids=lambda twin: twin.name
+)
 
 
-OURS = {
-    "mixer": "mixer_s16",
-    "resmlp": "resmlp_s12",
-    "gmlp": "gmlp_s16",
-    "convmixer": "convmixer_d768_32",
-    "vit": "vit_s16",
-    "vit_gap": "vit_s16_gap",
-    "vit_r": "vit_r_ti16",
-    "vit_r26": "vit_r26_s32",
-}
-# timm's GroupNorms have PyTorch's epsilon, 1e-5, where the authors' have 1e-6.
-LOGITS = {"vit_r": 1e-3, "vit_r26": 1e-3}
-
-
-@pytest.mark.parametrize("family", OURS)
+@TWINS
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_from_timm(family, suffix, tmp_path):
-    theirs, options = small_timm(family)
-    theirs = randomize(theirs).eval()
+def test_from_timm(twin, suffix, tmp_path):
+    theirs = randomize(twin.build()).eval()
     path = tmp_path / "timm.file"
     if suffix == ".pth":
         torch.save(theirs.state_dict(), path)
@@ -223,21 +190,20 @@ def test_from_timm(family, suffix, tmp_path):
         from safetensors.torch import save_file
 
         save_file(theirs.state_dict(), path)
-    ours = mlpzoo.create_model(OURS[family], checkpoint_path=path, **options).eval()
-    assert_same_logits(ours, theirs, LOGITS.get(family, 1e-5))
+    ours = mlpzoo.create_model(twin.model, checkpoint_path=path, **twin.options).eval()
+    assert_same_logits(ours, theirs, twin.tolerance)
 
 
-@pytest.mark.parametrize("family", OURS)
-def test_to_timm_and_back(family, tmp_path):
-    theirs, options = small_timm(family)
-    ours = random_model(OURS[family], **options)
+@TWINS
+def test_to_timm_and_back(twin, tmp_path):
+    theirs, ours = twin.build(), random_model(twin.model, **twin.options)
     state = mlpzoo.timm_state_dict(ours)
     theirs.load_state_dict(state, strict=True)
-    assert_same_logits(theirs.eval(), ours, LOGITS.get(family, 1e-5))
+    assert_same_logits(theirs.eval(), ours, twin.tolerance)
     mlpzoo.weights.save_safetensors(ours, tmp_path / "timm.safetensors", layout="timm")
     written = load_file(tmp_path / "timm.safetensors")
     assert {name: value.shape for name, value in written.items()} == {name: v.shape for name, v in state.items()}
-    back = mlpzoo.create_model(OURS[family], checkpoint_path=tmp_path / "timm.safetensors", **options)
+    back = mlpzoo.create_model(twin.model, checkpoint_path=tmp_path / "timm.safetensors", **twin.options)
     for name, value in back.state_dict().items():
         assert torch.equal(value, ours.state_dict()[name]), name
 
@@ -267,7 +233,7 @@ def assert_same_logits(a, b, tolerance, size=64):
 
 
 def test_timm_has_no_such_family():
-    with pytest.raises(ValueError, match="timm has no CycleMLP; it has MLP-Mixer, ResMLP"):
+    with pytest.raises(ValueError, match="timm has no CycleMLP; it has ConvMixer, gMLP, MLP-Mixer, ResMLP, ViT"):
         mlpzoo.timm_state_dict(mlpzoo.create_model("cyclemlp_b1", device="meta"))
     with pytest.raises(TypeError, match="needs a model of mlpzoo, got Linear"):
         mlpzoo.timm_state_dict(nn.Linear(2, 2))
@@ -287,7 +253,7 @@ def test_torchvision(tmp_path):
 
 def test_a_file_of_another_variant_is_named(tmp_path):
     config = FAMILIES["resmlp"].variants["resmlp_s12"]
-    state = {name: torch.zeros(shape) for name, shape in authors.resmlp(config).items()}
+    state = {name: torch.zeros(shape) for name, shape in resmlp(config).items()}
     torch.save({"model": state}, tmp_path / "resmlp_12.pth")
     for wrong in ("resmlp_s24", "mixer_s16", "cyclemlp_b1"):
         with pytest.raises(CheckpointError, match=r"It fits create_model\('resmlp_s12'\)"):

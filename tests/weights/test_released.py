@@ -11,10 +11,10 @@ import torch
 
 import mlpzoo
 from mlpzoo import CheckpointError
-from mlpzoo.models import FAMILIES
+from mlpzoo.models import FAMILIES, families
 from mlpzoo.weights import cached_path
 
-RELEASED = [(family, tagged, weights) for family in FAMILIES.values() for tagged, weights in family.weights.items()]
+RELEASED = [(family, tagged, weights) for family in families() for tagged, weights in family.weights.items()]
 
 
 @pytest.mark.parametrize(("family", "tagged", "weights"), RELEASED, ids=[tagged for _, tagged, _ in RELEASED])

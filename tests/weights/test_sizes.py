@@ -228,7 +228,7 @@ def test_grids_that_are_not_square(family, tmp_path):
     other = mlpzoo.create_model(name, img_size=(128, 64), **small)
     with pytest.raises(CheckpointError, match=r"bound to 60 tokens and the model to 32 \(8×4\).*img_size="):
         mlpzoo.load_checkpoint(other, tmp_path / "bare.pth")
-    with pytest.raises(CheckpointError, match="bound to 60 tokens, but images of 96×96 have 6×6 patches"):
+    with pytest.raises(CheckpointError, match="bound to 60 tokens, but images of 96×96 pixels have 6×6"):
         mlpzoo.load_checkpoint(other, tmp_path / "bare.pth", img_size=96)
     mlpzoo.load_checkpoint(other, tmp_path / "bare.pth", img_size=(96, 160))
     assert_resized(other)

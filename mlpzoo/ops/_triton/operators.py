@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from mlpzoo.ops import _torch
 from mlpzoo.ops._triton._define import operator
 from mlpzoo.ops._triton.product import Shift, product, weight_gradient
 
@@ -59,7 +60,7 @@ def _token_linear_gradients(ctx: Any, g: Tensor, _: Tensor) -> tuple[Tensor | No
     if ctx.act != "none":
         pre = pre if ctx.keep else token_linear(x, w, b, "none", False)[0]
         form = "tanh" if ctx.act == "gelu_tanh" else "none"
-        g = torch.ops.aten.gelu_backward(g, pre, approximate=form)
+        g = _torch.gelu_backward(g, pre, form)
     g_x = token_linear_input_gradient(g, w) if ctx.needs_input_grad[0] else None
     return g_x, *_parameter_gradients(ctx, token_linear_weight_gradient, g, x, w), None, None
 
