@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import mlpzoo
 from benchmarks import models
 from benchmarks.op_trial import Arguments, Layout, Op, OpTrial
+from benchmarks.options import Size
 from mlpzoo import ops
 
 
@@ -114,7 +115,7 @@ def implementation(op: str, impl: str) -> Op:
     return run
 
 
-def record_calls(name: str, batch: int, img_size: models.Size | None, train: bool = False) -> list[Call]:
+def record_calls(name: str, batch: int, img_size: int | Size | None, train: bool = False) -> list[Call]:
     """The different calls of ops in a model's forward pass, in order; those that an op makes to another are its own.
 
     Which ones are made differs between inference and training.

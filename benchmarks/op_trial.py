@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-OUTPUT = "output"
+from benchmarks.measure import Runner
+from benchmarks.trial import OUTPUT, Values
+
 Op = Callable[..., Tensor]
 
 
@@ -59,8 +61,8 @@ class Arguments:
     gradient: Tensor
 
 
-class OpTrial:
-    """One implementation in one configuration; a `benchmarks.instruments.Runner`.
+class OpTrial(Runner):
+    """One implementation in one configuration.
 
     A step calls the op in inference mode or, in training mode, calls it and computes the gradients of all its tensors;
     `repeats` times, for one call may be too short for a clock.
@@ -108,7 +110,7 @@ class OpTrial:
         return [output, *torch.autograd.grad(output, self.tensors, self.gradient)]
 
     def prepare(self) -> None:
-        """Call once, so that nobody pays for what the contender before left in the caches."""
+        """Call once, so that no contender is slowed by what the one before left in the caches."""
         with torch.inference_mode(not self.train):
             self.once()
 
@@ -118,9 +120,10 @@ class OpTrial:
             for _ in range(self.repeats):
                 self.once()
 
-    def reset(self) -> None:
-        """Nothing is kept between steps."""
+    def repeat(self, number: int) -> None:
+        """Let a step make so many calls."""
+        self.repeats = number
 
-    def values(self) -> dict[str, Tensor]:
+    def values(self) -> Values:
         """What one call gives, by name."""
         return dict(zip([OUTPUT, *self.names], (value.detach() for value in self.once()), strict=False))

@@ -76,6 +76,10 @@ def resized_view(module: GridBound, grid: Grid) -> GridBound:
 
     def resize(called: nn.Module, _args: Any) -> None:
         assert isinstance(called, GridBound)
+        for name, original in module.named_modules(remove_duplicate=False):
+            copy = called.get_submodule(name)
+            copy._parameters.update(original._parameters)
+            copy._buffers.update(original._buffers)
         put_weights(called, module, grid)
 
     view._forward_pre_hooks = OrderedDict([*module._forward_pre_hooks.items(), (RESIZE_HOOK, resize)])

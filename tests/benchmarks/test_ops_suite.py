@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from benchmarks import __main__ as cli
-from benchmarks import op_suite
 from benchmarks.gate import RedError
 from benchmarks.op_calls import IMPLS, META, Call, implementation, record_calls
-from benchmarks.op_suite import OpGate
 from benchmarks.op_trial import Layout, OpTrial
+from benchmarks.suites import ops
+from benchmarks.suites.ops import OpGate
 from benchmarks.traffic import Traffic
 
 RUN = ["--suite", "ops", "--models", "mixer_s16", "--img-size", "64", "--batch", "2", "--pairs", "2", "--threads", "1"]
@@ -135,7 +135,7 @@ def test_a_run(tmp_path, capsys, tiny):
         assert float(row["gemm_share"]) > 0
     table = capsys.readouterr().out
     assert "moved / needed" in table
-    assert "GB/s" not in table, "absolute speeds of a CPU are not for people"
+    assert "gb_per_s" not in table, "absolute speeds of a CPU are not for people"
 
 
 def wrong(monkeypatch, impl, change):
@@ -145,7 +145,7 @@ def wrong(monkeypatch, impl, change):
         right = implementation(op, which)
         return (lambda **arguments: change(right(**arguments))) if which == impl else right
 
-    monkeypatch.setattr(op_suite, "implementation", changed)
+    monkeypatch.setattr(ops, "implementation", changed)
 
 
 def test_a_wrong_implementation_shows_no_speed(monkeypatch, tmp_path, capsys, tiny):
@@ -204,7 +204,7 @@ def test_an_implementation_that_cannot_run_here_is_a_note(tmp_path, tiny):
 
 
 def test_short_calls_are_repeated_and_divided(monkeypatch, tmp_path, tiny):
-    monkeypatch.setattr(op_suite, "LEAST_SECONDS", {"cpu": 1e-2})
+    monkeypatch.setattr(ops, "LEAST_SECONDS", {"cpu": 1e-2})
     counted = []
     step = OpTrial.step
 
@@ -221,10 +221,10 @@ def test_short_calls_are_repeated_and_divided(monkeypatch, tmp_path, tiny):
 
 
 def test_memory_too_small_is_a_note(monkeypatch, tmp_path, tiny):
-    def full(*_):
+    def full(*_, **__):
         raise torch.OutOfMemoryError("no room")
 
-    monkeypatch.setattr(op_suite, "_measure", full)
+    monkeypatch.setattr(ops, "_measure", full)
     out = tmp_path / "results.csv"
     assert cli.main([*RUN, "--ops", "linear", "--modes", "forward", "--out", str(out)]) == 0
     rows = list(csv.DictReader(out.read_text().splitlines()))

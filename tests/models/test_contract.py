@@ -308,3 +308,25 @@ def test_another_input_size(family, model):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     with pytest.raises(ValueError, match="bound to"):
         model(x)
+
+
+def test_a_new_head_is_in_the_config(family, model):
+    """The config is what gets saved."""
+    model.reset_classifier(3, "avg")
+    assert (model.config.num_classes, model.config.global_pool) == (3, "avg")
+    again = type(model)(model.config)
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again.eval()(image_of(model)), model.eval()(image_of(model)))
+    with pytest.raises(ValueError, match="unknown global_pool 'most'"):
+        model.reset_classifier(5, "most")
+    assert (model.num_classes, model.config.num_classes) == (3, 3)
+
+
+def test_no_features_are_asked_for(model):
+    for ask in (
+        lambda: model.forward_intermediates(image_of(model), indices=[], stop_early=True),
+        lambda: model.forward_intermediates(image_of(model), indices=[]),
+        lambda: model.prune_intermediate_layers([]),
+    ):
+        with pytest.raises(ValueError, match="asked for no features: choose among 0 to"):
+            ask()
