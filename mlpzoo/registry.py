@@ -30,7 +30,7 @@ LOCAL = "local-dir:"
 HUB = "hf-hub:"
 CREATED_BY = {
     CLASSIFICATION: "mlpzoo.create_model",
-    "detection": "mlpzoo.dense.load_detector",
+    "detection": "mlpzoo.tasks.load_detector",
     "restoration": "mlpzoo.restoration.create_restorer",
 }
 """The function that builds networks of a task, and opens folders of them."""
