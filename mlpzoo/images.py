@@ -9,7 +9,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -245,23 +245,30 @@ def _pixel_limit(max_pixels: int | None) -> Iterator[int | None]:
     with _LIMIT.lock:
         pillows = _LIMIT.pillows if _LIMIT.lifted else Image.MAX_IMAGE_PIXELS
         limit = pillows if max_pixels is None else max_pixels
-        lift = pillows is not None and limit is not None and limit > pillows
-        if lift:
-            _LIMIT.lifted += 1
-            _LIMIT.pillows, Image.MAX_IMAGE_PIXELS = pillows, None
+    lift = pillows is not None and limit is not None and limit > pillows
     try:
-        with warnings.catch_warnings():
+        with pillow_unlimited() if lift else nullcontext(), warnings.catch_warnings():
             # Pillow's remarks on odd metadata are of no use here; what is too large is refused by the limit.
             warnings.simplefilter("ignore")
             yield limit
     except Image.DecompressionBombError:
         raise ImageError(f"it unpacks to more than {limit:,} pixels; refused") from None
+
+
+@contextmanager
+def pillow_unlimited() -> Iterator[None]:
+    """Keep Pillow from refusing large images, where their size has been found fit already: it does so when it crops."""
+    with _LIMIT.lock:
+        if not _LIMIT.lifted:
+            _LIMIT.pillows, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _LIMIT.lifted += 1
+    try:
+        yield
     finally:
         with _LIMIT.lock:
-            if lift:
-                _LIMIT.lifted -= 1
-                if not _LIMIT.lifted:
-                    Image.MAX_IMAGE_PIXELS = _LIMIT.pillows
+            _LIMIT.lifted -= 1
+            if not _LIMIT.lifted:
+                Image.MAX_IMAGE_PIXELS = _LIMIT.pillows
 
 
 def to_8_bits(image: Image.Image) -> Image.Image:

@@ -1,7 +1,6 @@
 """From image files to restored image files."""
 
 import dataclasses
-import errno
 import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from mlpzoo.restoration._restore import check_tiles, restore
 from mlpzoo.restoration.metrics import WINDOW, psnr, ssim
 from mlpzoo.restoration.pictures import SUFFIXES, check_output, read_picture, write_picture
 from mlpzoo.weights import CheckpointError, read_config
+from mlpzoo.weights._writing import disk_is_full
 
 READ_SUFFIXES = (*SUFFIXES, ".gif", ".jp2", ".j2k", ".ppm", ".pgm")
 """Endings of the names that count as images in a folder."""
@@ -168,7 +168,7 @@ def restore_files(
             restored = dataclasses.replace(picture, pixels=pixels)
             bits = write_picture(restored, job.output, overwrite=overwrite, warn=notes.append)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if disk_is_full(error):
                 raise
             return RestoredFile(job.source, job.output, error=error, notes=tuple(notes))
         except ImageError as error:

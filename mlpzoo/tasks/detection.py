@@ -149,7 +149,7 @@ def open_detection(data: Data, split: Split) -> DetectionData:
         ValueError: when there is no such data set.
     """
     opened: DetectionData | None = open_registered("detection", data, split, "coco")
-    return opened or CocoFolder(split_folder(data, split))
+    return opened or CocoFolder(split_folder(data, split), max_pixels=data.max_pixels)
 
 
 def build(section: Model, classes: Sequence[str]) -> Detector:

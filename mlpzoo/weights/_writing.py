@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
 import re
 import tempfile
@@ -52,6 +53,11 @@ def replacing_all(*paths: Path) -> Iterator[list[Path]]:
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
+
+
+def disk_is_full(error: OSError) -> bool:
+    """Whether there is no room left, so that nothing else can be written either."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
