@@ -205,10 +205,14 @@ def _decode(stream: BinaryIO, limit: int | None) -> OpenedImage:
 
 def _check_size(image: Image.Image, limit: int | None) -> None:
     if limit is not None and image.width * image.height > limit:
-        raise ImageError(
-            f"it unpacks to more than {limit:,} pixels; refused. If such images are meant, raise that by max_pixels "
-            f"(--max-pixels {image.width * image.height})"
-        )
+        raise _too_large(limit)
+
+
+def _too_large(limit: int | None) -> ImageError:
+    return ImageError(
+        f"it unpacks to more than {limit:,} pixels; refused. If it is meant to, raise that limit: max_pixels=N, on "
+        "the command line --max-pixels N"
+    )
 
 
 def _with_planes(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> TiffImagePlugin.TiffImageFile:
@@ -252,7 +256,7 @@ def _pixel_limit(max_pixels: int | None) -> Iterator[int | None]:
             warnings.simplefilter("ignore")
             yield limit
     except Image.DecompressionBombError:
-        raise ImageError(f"it unpacks to more than {limit:,} pixels; refused") from None
+        raise _too_large(limit) from None
 
 
 @contextmanager
