@@ -1,7 +1,8 @@
 """Another commit to compare with: its code in a process of its own, which runs only while this one waits."""
 
 import contextlib
-import json
+import dataclasses
+import pickle
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import environment
+from benchmarks.measure import Runner
 from benchmarks.op_trial import Arguments
 from benchmarks.trial import Values
 
@@ -41,13 +43,11 @@ class Base:
 
     def __init__(self, name: str, tree: Path, threads: int) -> None:
         self.name = name
-        self.folder = tree.parent
         # In a session of its own, an interrupt from the keyboard reaches this process alone, which then ends the other.
         self.process = subprocess.Popen(
             [sys.executable, str(PROGRAM), str(tree), str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
             cwd=tree,
             start_new_session=True,
         )
@@ -58,107 +58,85 @@ class Base:
         with contextlib.suppress(BrokenPipeError), self.process:
             self.process.kill()
 
-    def ask(self, do: str, **details: Any) -> Any:
-        """Have something done by the process and wait for it.
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Call a method of `base_process.Server` and wait for its result.
 
         Raises:
-            BaseError: when it cannot.
+            BaseError: when it fails.
             torch.OutOfMemoryError: when it has not the memory.
         """
         try:
-            print(json.dumps({"do": do, **details}), file=self.process.stdin, flush=True)
+            pickle.dump((method, arguments), self.process.stdin)
+            self.process.stdin.flush()
         except BrokenPipeError:
             raise BaseError(f"{self.name} has ended unexpectedly") from None
         return self.reply()
 
     def reply(self) -> Any:
         """What the process answers; see `ask`."""
-        line = self.process.stdout.readline()
-        if not line:
-            raise BaseError(f"{self.name} has ended unexpectedly")
-        answer = json.loads(line)
-        if answer.get("error") == "OutOfMemoryError":
-            raise torch.OutOfMemoryError(answer["message"])
-        if "error" in answer:
-            raise BaseError(f"{self.name}: {answer['message']}")
-        return answer["result"]
-
-    def send(self, value: Any) -> str:
-        """Put something where the process finds it; the file's name."""
-        path = self.folder / "sent.pt"
-        torch.save(value, path)
-        return str(path)
-
-    def check(self, name: str, options: Mapping[str, Any]) -> None:
-        """Make sure that it has a model.
-
-        Raises:
-            BaseError: when it has not, or the model has not these options.
-        """
-        self.ask("check", model=name, options=dict(options))
+        try:
+            failure, result = pickle.load(self.process.stdout)
+        except (EOFError, pickle.UnpicklingError):
+            raise BaseError(f"{self.name} has ended unexpectedly") from None
+        if failure == "OutOfMemoryError":
+            raise torch.OutOfMemoryError(result)
+        if failure:
+            raise BaseError(f"{self.name}: {result}")
+        return result
 
     def model(self, name: str, ours: nn.Module, options: Mapping[str, Any]) -> "BaseContender":
         """Its model of that name with our weights."""
-        return BaseContender(self, name, ours, options)
+        return BaseContender(self, "open_model", (name, dict(options), ours.state_dict()))
 
-    def op(self, name: str, arguments: Arguments, **how: Any) -> "BaseTrial":
-        """Its op of that name; `how` is what `OpTrial` takes."""
-        sent = {"op": name, "tensors": {}, "settings": arguments.settings, "gradient": arguments.gradient}
-        for key, (flat, layout) in arguments.tensors.items():
-            sent["tensors"][key] = (flat, layout.shape, layout.stride)
-        return BaseTrial(self, sent, **how)
+    def op(self, name: str, arguments: Arguments) -> "BaseContender":
+        """Its op of that name."""
+        tensors = {key: (flat.cpu(), layout) for key, (flat, layout) in arguments.tensors.items()}
+        sent = Arguments(tensors, arguments.settings, [gradient.cpu() for gradient in arguments.gradients])
+        return BaseContender(self, "open_op", (name, sent))
 
 
+@dataclasses.dataclass(frozen=True)
 class BaseContender:
-    """Stands for a `Contender` of the other commit."""
+    """Stands for a `Contender`, or an op, of the other commit."""
 
-    def __init__(self, base: Base, name: str, ours: nn.Module, options: Mapping[str, Any]) -> None:
-        self.base = base
-        self.sent = {"model": name, "options": dict(options), "state": ours.state_dict()}
+    base: Base
+    method: str
+    sent: tuple[Any, ...]
 
     def trial(self, **how: Any) -> "BaseTrial":
         """It ready to run; takes what `Contender.trial` takes."""
-        return BaseTrial(self.base, self.sent, **how)
+        self.base.ask(self.method, how, *self.sent)
+        return BaseTrial(self.base, how["device"])
 
 
-class BaseTrial:
-    """Stands for a trial in the other process, which holds one at a time: a new one takes the old one's place."""
+class BaseTrial(Runner):
+    """Stands for a `Trial` or an `OpTrial` in the other process, which holds one at a time, the last one made."""
 
-    rename = str
-
-    def __init__(self, base: Base, sent: dict[str, Any], **how: Any) -> None:
+    def __init__(self, base: Base, device: str) -> None:
         self.base = base
-        self.device = how["device"]
-        self.base.ask("open", file=self.base.send({**sent, "how": how}))
+        self.device = device
 
-    @property
-    def repeats(self) -> int:
-        """Calls of an op in a step."""
-        return self._repeats
-
-    @repeats.setter
-    def repeats(self, number: int) -> None:
-        self._repeats = number
-        self.base.ask("repeat", number=number)
+    def layout(self, values: Values) -> Values:
+        return values  # its parameters have our names and shapes
 
     def feed(self, images: Tensor, gradient: Tensor) -> None:
-        """See `Trial.feed`."""
-        self.base.ask("feed", file=self.base.send((images, gradient)))
+        self.base.ask("call", "feed", images, gradient)
+
+    def repeat(self, number: int) -> None:
+        self.base.ask("call", "repeat", number)
 
     def values(self) -> Values:
-        """See `Trial.values`."""
-        return torch.load(self.base.ask("values"), weights_only=True, map_location=self.device)
+        return {name: value.to(self.device) for name, value in self.base.ask("values").items()}
 
-    def timed_step(self) -> float:
+    def seconds(self, clock: object) -> float:
         """Seconds of a step by the other process' clock."""
         time.sleep(SETTLE_SECONDS)
-        seconds = self.base.ask("time")
+        taken = self.base.ask("seconds", self.device)
         time.sleep(SETTLE_SECONDS)
-        return seconds
+        return taken
 
     def peak_cuda_mb(self) -> float:
-        """See `Trial.peak_cuda_mb`."""
-        return self.base.ask("peak")
+        return self.base.ask("call", "peak_cuda_mb")
 
 
 @contextlib.contextmanager

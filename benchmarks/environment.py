@@ -1,45 +1,64 @@
 """Where a number was measured: device, versions and the state of the tree. Never a host name or a path."""
 
 import datetime
+import os
 import platform
 import subprocess
 from pathlib import Path
 
 import timm
 import torch
+import torchvision
 
 import mlpzoo
+from benchmarks.measure import Row
 
 ROOT = Path(__file__).resolve().parents[1]
+COLUMNS = ("device", "cpu", "capability", "threads", "torch", "torchvision", "timm", "mlpzoo", "python", "commit")
+COLUMNS = (*COLUMNS, "matmul_precision")
 
 
-def describe(device: str) -> dict[str, str | int]:
-    """The columns that every row of a run shares, by name. To be read at its start: the tree may change meanwhile."""
-    return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "timm": timm.__version__,
-        "mlpzoo": mlpzoo.__version__,
-        "python": platform.python_version(),
-        "commit": commit(),
-        "matmul_precision": torch.get_float32_matmul_precision(),
-    }
+def describe(device: str) -> Row:
+    """The columns that every row of a run shares, by name: `COLUMNS`. To be read at its start: the tree may change."""
+    cuda = device == "cuda"
+    name, kind = cpu()
+    values = (
+        torch.cuda.get_device_name() if cuda else name,
+        kind,
+        "sm_{}{}".format(*torch.cuda.get_device_capability()) if cuda else torch.backends.cpu.get_cpu_capability(),
+        torch.get_num_threads(),
+        torch.__version__,
+        torchvision.__version__,
+        timm.__version__,
+        mlpzoo.__version__,
+        platform.python_version(),
+        commit(),
+        torch.get_float32_matmul_precision(),
+    )
+    return dict(zip(COLUMNS, values, strict=True))
 
 
-def now() -> str:
-    """The time in UTC."""
-    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+def moment() -> Row:
+    """The columns that change during a run: the time in UTC, and the machine's load average over a minute."""
+    load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+    return {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "load": load}
 
 
-def cpu_name() -> str:
-    """The processor's model name, or its architecture where the system does not tell."""
+def cpu() -> tuple[str, str]:
+    """The first processor's model name, and its kind: vendor, family and model number, such as `AuthenticAMD 25/1`.
+
+    The name alone does not say which instructions it has. Where the system does not tell, both are the architecture.
+    """
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
     except OSError:
         lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    kind = platform.machine()
+    for keys in (("vendor_id", "cpu family", "model"), ("CPU implementer", "CPU architecture", "CPU part")):
+        if all(key in about for key in keys):
+            kind = "{} {}/{}".format(*(about[key] for key in keys))
+    return about.get("model name", platform.machine()), kind
 
 
 def commit() -> str:
@@ -53,11 +72,7 @@ def commit() -> str:
 
 
 def resolve_commit(ref: str) -> str:
-    """Full hash of a commit, branch or tag of this checkout.
-
-    Raises:
-        ValueError: when there is no such thing, or no checkout.
-    """
+    """Full hash of a commit, branch or tag of this checkout; ValueError where there is none, or no checkout."""
     try:
         top = git("rev-parse", "--show-toplevel")
     except (OSError, subprocess.CalledProcessError):

@@ -1,64 +1,42 @@
 """What is timed: our model and its peers, all with the same weights."""
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import timm
 import torch
 from timm.layers import get_act_layer, to_2tuple
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import mlpzoo
-from benchmarks.trial import Contender
+from benchmarks.base import Base
+from benchmarks.options import Options, Size
+from benchmarks.report import OURS
+from benchmarks.trial import Contender, Values
 from mlpzoo.deploy import fold
+from mlpzoo.models import FAMILIES
 
-OURS = "ours"
-Size = int | tuple[int, int]
-"""Side of a square image, or height and width, in pixels."""
 NO_NOISE = {"drop_rate": 0.0, "proj_drop_rate": 0.0, "drop_path_rate": 0.0}
 """Random drops are off, so that a training step has one right answer."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Twin:
-    """timm's model of one of ours.
-
-    Attributes:
-        name: timm's name.
-        renames: regular expressions and replacements, applied in order, that turn our parameter names into timm's.
-    """
-
-    name: str
-    renames: tuple[tuple[str, str], ...] = ()
-
-    def rename(self, name: str) -> str:
-        """timm's name of our parameter."""
-        for pattern, replacement in self.renames:
-            name = re.sub(pattern, replacement, name)
-        return name
+def peer_of(name: str) -> tuple[str, dict[str, Any]] | None:
+    """timm's model of the same architecture, and the options that make it compute the same; None if timm has none."""
+    for family in FAMILIES.values():
+        if name in family.timm_twins:
+            return family.timm_twins[name], {"act_layer": get_act_layer(family.variants[name].act_layer)}
+    return None
 
 
-VIT_RENAMES = ((r"^stem\.", "patch_embed."),)
-
-TWINS: dict[str, Twin] = {
-    **{f"mixer_{variant}": Twin(f"mixer_{variant}_224") for variant in ("s32", "s16", "b32", "b16", "l32", "l16")},
-    **{f"resmlp_s{depth}": Twin(f"resmlp_{depth}_224") for depth in (12, 24, 36)},
-    **{f"gmlp_{variant}": Twin(f"gmlp_{variant}_224") for variant in ("ti16", "s16", "b16")},
-    "vit_ti16": Twin("vit_tiny_patch16_224", VIT_RENAMES),
-    "vit_s32": Twin("vit_small_patch32_224", VIT_RENAMES),
-    "vit_s16": Twin("vit_small_patch16_224", VIT_RENAMES),
-    "vit_b32": Twin("vit_base_patch32_224", VIT_RENAMES),
-    "vit_b16": Twin("vit_base_patch16_224", VIT_RENAMES),
-    "vit_l32": Twin("vit_large_patch32_224", VIT_RENAMES),
-    "vit_l16": Twin("vit_large_patch16_224", VIT_RENAMES),
-}
-"""Models of timm's that compute what ours do. An entry counts once the zoo lists a model of its name."""
-
-
-Builder = Callable[[str, nn.Module, Mapping[str, Any]], Contender]
+def timm_layout(name: str, options: Mapping[str, Any], values: Values) -> Values:
+    """Our weights, or gradients of them, under timm's names and in its shapes; the output as it is."""
+    ours = mlpzoo.create_model(name, device="meta", **options)
+    names = ours.state_dict().keys()
+    ours.load_state_dict({key: value for key, value in values.items() if key in names}, strict=False, assign=True)
+    weights = {key: value for key, value in mlpzoo.timm_state_dict(ours).items() if not value.is_meta}
+    return weights | {key: value for key, value in values.items() if key not in names}
 
 
 def reference(name: str, ours: nn.Module, options: Mapping[str, Any]) -> Contender:
@@ -71,62 +49,55 @@ def reference(name: str, ours: nn.Module, options: Mapping[str, Any]) -> Contend
 def timm_nchw(name: str, ours: nn.Module, options: Mapping[str, Any]) -> Contender:
     """timm's network, told to use our activation, so that both compute the same function.
 
-    timm builds Mixer and ViT with the erf GELU, their authors with the tanh one. On a CPU PyTorch sends the erf form to
-    oneDNN and takes about 0.4 of the tanh form's time for it (measured on 4.8 M floats, one thread of an AMD EPYC), so
-    timm's own default is a few percent faster there than what is timed here.
+    timm builds Mixer and ViT with the erf GELU, their authors with the tanh one, which takes longer on a CPU: there
+    timm's own default is a few percent faster than what is timed here.
     """
-    twin = TWINS[name]
+    peer = peer_of(name)
+    assert peer is not None
     with torch.device("meta"):
-        model = timm.create_model(
-            twin.name, act_layer=get_act_layer(ours.config.act_layer), num_classes=ours.num_classes, **options
-        )
-    shapes = {key: value.shape for key, value in model.state_dict().items()}
-    weights = {twin.rename(key): value for key, value in ours.state_dict().items()}
-    # Some vectors of ours have leading axes of size 1 in timm. What does not fit at all is left for the strict load.
-    weights = {key: _shaped_like(value, shapes.get(key)) for key, value in weights.items()}
-    model.load_state_dict(weights, assign=True)
-    return Contender(model=model, rename=twin.rename)
+        model = timm.create_model(peer[0], num_classes=ours.num_classes, **peer[1], **options)
+    model.load_state_dict(timm_layout(name, options, ours.state_dict()), assign=True)
+    return Contender(model=model, layout=lambda values: timm_layout(name, options, values))
 
 
-def timm_nhwc(name: str, ours: nn.Module, options: Mapping[str, Any]) -> Contender:
-    """The same in channels-last, the layout timm's own benchmarks find faster."""
-    return dataclasses.replace(timm_nchw(name, ours, options), channels_last=True)
-
-
-def folded(name: str, ours: nn.Module, options: Mapping[str, Any]) -> Contender:
-    """Our own network, folded for inference."""
-    return Contender(model=ours, prepare=fold)
-
-
-PEERS: dict[str, Builder] = {
+PEERS: dict[str, Callable[[str, nn.Module, Mapping[str, Any]], Contender]] = {
     "timm-nchw": timm_nchw,
-    "timm-nhwc": timm_nhwc,
+    # The layout that timm's own benchmarks find faster.
+    "timm-nhwc": lambda *about: dataclasses.replace(timm_nchw(*about), channels_last=True),
     "reference": reference,
-    "folded": folded,
+    "folded": lambda name, ours, options: Contender(model=ours, prepare=fold),
 }
+"""What builds them, from the model's name, our network and its options."""
 
 
 def peers_of(name: str, wanted: tuple[str, ...], train: bool = False) -> list[str]:
     """The peers that a model has, of those wanted; a folded one cannot be trained."""
     return [
-        peer for peer in wanted if (name in TWINS or not peer.startswith("timm-")) and not (train and peer == "folded")
+        peer
+        for peer in wanted
+        if not (peer.startswith("timm-") and peer_of(name) is None) and not (train and peer == "folded")
     ]
 
 
-def model_options(name: str, img_size: Size | None) -> tuple[dict[str, Any], tuple[int, int, int]]:
-    """Options for `create_model`, and the shape of an image.
-
-    Raises:
-        ValueError: when the model cannot take images of that size.
-    """
-    probe = mlpzoo.create_model(name, device="meta")
-    channels, height, width = probe.pretrained_cfg["input_size"]
+def model_options(name: str, img_size: int | Size | None) -> tuple[dict[str, Any], tuple[int, int, int]]:
+    """Options for `create_model`, and the shape of an image; ValueError for a size that the model cannot take."""
+    about = mlpzoo.create_model(name, device="meta").pretrained_cfg
+    channels, height, width = about["input_size"]
     if img_size is None:
         return dict(NO_NOISE), (channels, height, width)
-    options = {**NO_NOISE, "img_size": img_size} if hasattr(probe.config, "img_size") else dict(NO_NOISE)
+    options = {**NO_NOISE, "img_size": img_size} if about["fixed_input_size"] else dict(NO_NOISE)
     mlpzoo.create_model(name, device="meta", **options)
     height, width = to_2tuple(img_size)
     return options, (channels, height, width)
+
+
+def check(options: Options, base: Base | None) -> None:
+    """Raise ValueError unless every model can be built at the sizes asked for, here and in the other commit."""
+    for name in options.models:
+        for size in options.value("img_sizes") or [options.value("img_size")]:
+            built_with, _ = model_options(name, size or None)
+            if base:
+                base.ask("check", name, built_with)
 
 
 def build(name: str, options: Mapping[str, Any], peers: tuple[str, ...], train: bool = False) -> dict[str, Contender]:
@@ -169,7 +140,3 @@ def _disturb(model: nn.Module) -> None:
         for parameter in model.parameters():
             fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
             parameter.add_(torch.randn_like(parameter), alpha=0.1 * fan_in**-0.5)
-
-
-def _shaped_like(value: Tensor, shape: torch.Size | None) -> Tensor:
-    return value.reshape(shape) if shape is not None and shape.numel() == value.numel() else value

@@ -7,10 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from benchmarks.instruments import peak_cuda_memory_mb
+from benchmarks.measure import Runner
+from benchmarks.memory import added_mb
 
-LOGITS = "logits"
+OUTPUT = "output"
 Values = dict[str, Tensor]
+"""What a step gives: its output under that name, and the gradients."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,13 +21,13 @@ class Contender:
 
     Attributes:
         model: the network, in float32 on the CPU; its weights may be the very tensors of another contender's.
-        rename: from our parameter names to its own.
+        layout: from values under our parameter names, in our shapes, to its own.
         channels_last: whether its weights and images are laid out channels-last.
         prepare: what is made of the copy that runs, once it is on its device, in its type and in its mode.
     """
 
     model: nn.Module
-    rename: Callable[[str], str] = str
+    layout: Callable[[Values], Values] = lambda values: values
     channels_last: bool = False
     prepare: Callable[[nn.Module], nn.Module] = lambda model: model
 
@@ -34,8 +36,8 @@ class Contender:
         return Trial(self, device=device, dtype=dtype, train=train, compiled=compiled)
 
 
-class Trial:
-    """One contender in one configuration; a `benchmarks.instruments.Runner`.
+class Trial(Runner):
+    """One contender in one configuration.
 
     A step is a forward pass in inference mode or, in training mode, a forward and a backward pass from a fixed
     gradient of the logits: no loss, no optimizer. Gradients are dropped between steps.
@@ -51,21 +53,18 @@ class Trial:
     def __init__(
         self, contender: Contender, *, device: str, dtype: torch.dtype, train: bool, compiled: bool = False
     ) -> None:
-        self.rename = contender.rename
+        self.layout = contender.layout
         self.train = train
-        self.layout = torch.channels_last if contender.channels_last else torch.contiguous_format
-        module = copy.deepcopy(contender.model).to(device, dtype).to(memory_format=self.layout).train(train)
+        self.memory_format = torch.channels_last if contender.channels_last else torch.contiguous_format
+        module = copy.deepcopy(contender.model).to(device, dtype).to(memory_format=self.memory_format).train(train)
         self.module = contender.prepare(module)
         self.network = torch.compile(self.module, dynamic=False) if compiled else self.module
 
     def feed(self, images: Tensor, gradient: Tensor) -> None:
         """Take the images `(batch, channels, height, width)` and the logits' gradient `(batch, classes)` to run on."""
         anchor = next(self.module.parameters())
-        self.images = images.to(anchor.device, anchor.dtype).contiguous(memory_format=self.layout)
+        self.images = images.to(anchor.device, anchor.dtype).contiguous(memory_format=self.memory_format)
         self.gradient = gradient.to(anchor.device, anchor.dtype)
-
-    def prepare(self) -> None:
-        """Networks start as the contender before left the caches: they are too large for that to matter."""
 
     def step(self) -> Tensor:
         """The work on the clock; the logits."""
@@ -81,8 +80,8 @@ class Trial:
         self.module.zero_grad(set_to_none=True)
 
     def values(self) -> Values:
-        """What a step gives: the logits, and in training the gradient of every parameter, by name."""
-        found = {LOGITS: self.step().detach()}
+        """What a step gives: the logits as `OUTPUT`, and in training the gradient of every parameter, by name."""
+        found = {OUTPUT: self.step().detach()}
         found |= {name: value.grad for name, value in self.module.named_parameters() if value.grad is not None}
         self.reset()
         return found
@@ -93,5 +92,7 @@ class Trial:
         return sum(tensor.nbytes for tensor in held)
 
     def peak_cuda_mb(self) -> float:
-        """Most GPU memory a step needs, its own included, in 10⁶ bytes."""
-        return peak_cuda_memory_mb(self, self.own_bytes())
+        """Most GPU memory a step needs, in 10⁶ bytes: its weights and images, and what the step adds."""
+        peak = added_mb(self.step, "cuda") + self.own_bytes() / 1e6
+        self.reset()
+        return peak

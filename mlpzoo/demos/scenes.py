@@ -1,7 +1,7 @@
-"""Scenes to detect digits in: handwritten digits blended onto photographs, with exact boxes.
+"""Scenes for detecting digits: handwritten digits blended onto photographs, with exact boxes.
 
 The digits are scikit-learn's scans, enlarged smoothly; the photographs come with scikit-image and scikit-learn. Digits
-and photographs of held-out scenes are in no scene to train on. A seed makes a scene, always the same one.
+and photographs of validation scenes are in no training scene. The same seed always gives the same scene.
 """
 
 import functools

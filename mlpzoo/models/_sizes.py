@@ -12,19 +12,21 @@ from typing import Any, TypeVar
 import torch.fx
 import torch.nn.functional as F
 from timm.layers import to_2tuple
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlpzoo.layers import GridBound
 from mlpzoo.layers.grid_bound import GridFound
 from mlpzoo.layers.patch_embed import check_image_size
+from mlpzoo.models._network import Network
 from mlpzoo.models._views import put_weights, resized_view, view_of
+from mlpzoo.ops._torch import surely_equal
 from mlpzoo.ops.resize import Grid
 
 # A traced graph keeps it as one call: symbolic sizes cannot be compared while tracing.
 torch.fx.wrap("check_image_size")
 
 
-Network = TypeVar("Network", bound="SizedNetwork")
+Sized = TypeVar("Sized", bound="SizedNetwork")
 
 
 def times(grid: Grid) -> str:
@@ -52,7 +54,7 @@ def check_multiple(img_size: Grid, multiple: Grid) -> None:
 torch.fx.wrap("check_multiple")
 
 
-class SizedNetwork(nn.Module):
+class SizedNetwork(Network):
     """A network that knows which of its layers are bound to a grid, and can be bound to another image size.
 
     A config whose `image_size` is None means a network bound to none.
@@ -106,7 +108,7 @@ class SizedNetwork(nn.Module):
         """
         sides = self.config.working_sides()
         if sides is None:
-            height, width = (side + -side % m for side, m in zip(img_size, self.size_multiple, strict=True))
+            height, width = ((side + m - 1) // m * m for side, m in zip(img_size, self.size_multiple, strict=True))
             return height, width
         if max(img_size) > max(sides):
             raise ValueError(f"got an image of {times(img_size)} pixels, but {self.config.sizes_that_work}")
@@ -145,7 +147,7 @@ class SizedNetwork(nn.Module):
             self.pretrained_cfg = {**cfg, "input_size": (self.config.in_chans, *img_size)}
             self.default_cfg = self.pretrained_cfg
 
-    def view_at(self: Network, img_size: Grid) -> Network:
+    def view_at(self: Sized, img_size: Grid) -> Sized:
         """This network as `set_input_size` would leave it, as another object that shares all weights bound to no grid.
 
         The resized weights are functions of this network's, so gradients reach those. Layers whose grid stays, and all
@@ -155,7 +157,7 @@ class SizedNetwork(nn.Module):
             img_size: image height and width in pixels, a size the network can take.
         """
         modules, grids = self.bound_modules(), self.grids_at(img_size)
-        changed = {name: grid for name, grid in grids.items() if grid != modules[name].grid}
+        changed = {name: grid for name, grid in grids.items() if not surely_equal(grid, modules[name].grid)}
         view = view_of(self, {name: resized_view(modules[name], grid) for name, grid in changed.items() if name})
         if "" in changed:
             # Its hooks have run by now.
@@ -166,7 +168,7 @@ class SizedNetwork(nn.Module):
             put_weights(view, self, view.grid)
         return view
 
-    def fitting(self: Network, x_BIHW: Tensor) -> tuple[Network, Tensor]:
+    def fitting(self: Sized, x_BIHW: Tensor) -> tuple[Sized, Tensor]:
         """What takes these images, and the images as it takes them.
 
         That is the network itself, unless `dynamic_img_size` says that it follows the images: then a view of it, and
@@ -185,9 +187,9 @@ class SizedNetwork(nn.Module):
             check_image_size(height, width, bound[0], bound[1], self.config.sizes_that_work)
             return self, x_BIHW
         padded = self.padded_size((height, width))
-        if padded != (height, width):
+        if not surely_equal(padded, (height, width)):
             x_BIHW = F.pad(x_BIHW, (0, padded[1] - width, 0, padded[0] - height))
-        return (self if padded == bound else self.view_at(padded)), x_BIHW
+        return (self if surely_equal(padded, bound) else self.view_at(padded)), x_BIHW
 
     def size_in(
         self, shapes: Mapping[str, tuple[int, ...]], stated: Grid | None = None, *, trust_count: bool = False

@@ -7,29 +7,39 @@ means resizing those maps. What must stay the same differs by side:
   alike gives the same hidden activations on every grid;
 - the output side writes one value for every token, so the map itself keeps its values and its shape.
 
-Shape suffixes: N maps, T tokens of the old grid, U tokens of the new grid, H × W the two sides of a grid.
+Shape suffixes: N maps, T tokens of the old grid, U tokens of the new grid; in between H × W the sides of the old grid,
+U × V those of the new one.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mlpzoo.ops._torch import surely_equal
+
 Grid = tuple[int, int]
 
 
+def _side(old: int, new: int, like: Tensor) -> Tensor:
+    """The linear map from one side of a grid to another, `(new, old)`: bicubic, antialiased when shrinking."""
+    rows = torch.eye(old, dtype=like.dtype, device=like.device).reshape(1, old, 1, old)
+    return F.interpolate(rows, size=(1, new), mode="bicubic", antialias=True, align_corners=False)[0, :, 0].T
+
+
 def _resize_maps(w_NT: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
-    """Bicubic, antialiased when shrinking, in at least float32; `(maps, old tokens)` to `(maps, new tokens)`."""
+    """Bicubic, antialiased when shrinking, in at least float32; `(maps, old tokens)` to `(maps, new tokens)`.
+
+    Interpolation is linear along each side, so it is two products, many times faster than `F.interpolate` of all maps.
+    """
     if w_NT.shape[-1] != old_grid[0] * old_grid[1]:
         raise ValueError(
             f"these weights span {w_NT.shape[-1]} tokens, but the old grid {old_grid[0]}×{old_grid[1]} has "
             f"{old_grid[0] * old_grid[1]}"
         )
-    w_NHW = w_NT.to(torch.promote_types(w_NT.dtype, torch.float32)).reshape(1, -1, *old_grid)
-    # On a CPU, PyTorch (2.11 to 2.14) resizes wrongly to a width of 1 alone: there height and width change places.
-    if new_grid[1] == 1:
-        w_NHW, new_grid = w_NHW.transpose(2, 3).contiguous(), (1, new_grid[0])
-    resized = F.interpolate(w_NHW, size=new_grid, mode="bicubic", antialias=True, align_corners=False)
-    return resized.reshape(w_NT.shape[0], -1)
+    with torch.autocast(w_NT.device.type, enabled=False):
+        w_NHW = w_NT.to(torch.promote_types(w_NT.dtype, torch.float32)).unflatten(-1, old_grid)
+        down_UH, across_VW = (_side(old, new, w_NHW) for old, new in zip(old_grid, new_grid, strict=True))
+        return torch.einsum("uh,nhw,vw->nuv", down_UH, w_NHW, across_VW).flatten(1)
 
 
 def resize_output_tokens(w_NT: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
@@ -46,7 +56,7 @@ def resize_output_tokens(w_NT: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor
     Raises:
         ValueError: when `w_NT` does not span `old_grid`.
     """
-    if old_grid == new_grid:
+    if surely_equal(old_grid, new_grid):
         return w_NT
     return _resize_maps(w_NT, old_grid, new_grid).to(w_NT.dtype)
 
@@ -65,7 +75,7 @@ def resize_input_tokens(w_NT: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
     Raises:
         ValueError: when `w_NT` does not span `old_grid`.
     """
-    if old_grid == new_grid:
+    if surely_equal(old_grid, new_grid):
         return w_NT
     w_NU = _resize_maps(w_NT, old_grid, new_grid)
     w_NU = w_NU * (w_NT.shape[-1] / w_NU.shape[-1])

@@ -10,7 +10,7 @@ Shape suffixes: B batch, C image channels, H × W pixels.
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +18,11 @@ from accelerate.utils import extract_model_from_parallel
 from pydantic import Field
 from torch import Tensor, nn
 
-from mlpzoo.inference import ImageError
+from mlpzoo.images import ImageError, logger
 from mlpzoo.restoration import create_restorer, psnr, read_picture, restore, save_restorer, ssim
 from mlpzoo.restoration.files import READ_SUFFIXES
 from mlpzoo.train import config
-from mlpzoo.train.data import Samples
+from mlpzoo.train.data import Readable, Samples
 from mlpzoo.train.loaders import Place, TrainingBatches
 from mlpzoo.train.sources import Split, open_registered, split_folder
 from mlpzoo.train.task import Task
@@ -77,27 +77,19 @@ class RestorationRecipe(config.Recipe):
     loss: Loss = Loss()
 
 
-class CleanImages(Protocol):
-    """Clean images that can be read in any order."""
-
-    def __len__(self) -> int:
-        """Number of images."""
-
-    def read(self, index: int) -> Tensor:
-        """An image, `(C, H, W)` in [0, 1]; an `ImageError` where it cannot be read."""
-
-    def name(self, index: int) -> str:
-        """What the image is called in messages."""
-
-
 class PictureFolder:
     """The image files in a folder.
+
+    Args:
+        folder: the folder.
+        max_pixels: how many pixels an image may have, see `mlpzoo.images.read_image`.
 
     Raises:
         ValueError: when there are none.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, max_pixels: int | None = None) -> None:
+        self.max_pixels = max_pixels
         found = sorted(folder.iterdir()) if folder.is_dir() else []
         self.files = [path for path in found if path.suffix.lower() in READ_SUFFIXES]
         if not self.files:
@@ -108,7 +100,7 @@ class PictureFolder:
 
     def read(self, index: int) -> Tensor:
         """An image in RGB."""
-        return read_picture(self.files[index]).pixels
+        return read_picture(self.files[index], max_pixels=self.max_pixels, warn=logger.debug).pixels
 
     def name(self, index: int) -> str:
         """The file."""
@@ -133,7 +125,8 @@ class Restoration(Task):
     def __init__(self, recipe: RestorationRecipe, place: Place, *, training: bool = True) -> None:
         super().__init__(recipe, place, training=training)
         section, data = recipe.model, recipe.data
-        self.held: CleanImages | None = None
+        self.held: Readable | None = None
+        self.network: Any
         if data.validation_split is not None:
             self.held = self.validation_items = open_restoration(data, "validation")
         if training:
@@ -210,14 +203,14 @@ class Restoration(Task):
         return self.network, torch.randn(1, 3, crop, crop, device=self.device)
 
 
-def open_restoration(data: Data, split: Split) -> CleanImages:
-    """The clean images of a split.
+def open_restoration(data: Data, split: Split) -> Readable:
+    """The clean images of a split, which read as `(C, H, W)` in [0, 1].
 
     Raises:
         ValueError: when there is no such data set.
     """
-    opened: CleanImages | None = open_registered("restoration", data, split, "folder")
-    return opened or PictureFolder(split_folder(data, split))
+    opened: Readable | None = open_registered("restoration", data, split, "folder")
+    return opened or PictureFolder(split_folder(data, split), max_pixels=data.max_pixels)
 
 
 def add_noise(x: Tensor, deviation: float, generator: torch.Generator | None = None) -> Tensor:
@@ -269,7 +262,7 @@ def charbonnier(outputs: list[list[Tensor]], clean_BCHW: Tensor, epsilon: float)
     return torch.stack(losses).sum()
 
 
-def _sample(images: CleanImages, side: int, deviation: float, index: int, seed: int) -> tuple[Tensor, Tensor]:
+def _sample(images: Readable, side: int, deviation: float, index: int, seed: int) -> tuple[Tensor, Tensor]:
     """A noisy and a clean crop; an epoch may have more crops than there are images."""
     clean = random_crop(images.read(index % len(images)), side)
     return add_noise(clean, deviation), clean

@@ -1,4 +1,4 @@
-"""What every recipe does around its training: progress for people, and files that appear only when all is done."""
+"""Progress display, and folders in which files appear only once all of them are written."""
 
 import contextlib
 import importlib.util
@@ -16,12 +16,12 @@ from mlpzoo.weights import CONFIG
 
 
 class Progress:
-    """Progress on a stream: a bar on a terminal, elsewhere a plain line every few seconds.
+    """Progress on a stream: a bar on a terminal, otherwise a plain line every few seconds.
 
     Args:
-        steps: updates there will be.
-        stream: where to; nowhere if None.
-        done: updates of an earlier run that this one goes on from.
+        steps: number of updates in all.
+        stream: where progress is written; nowhere if None.
+        done: updates of the checkpoint from which training resumes.
     """
 
     SECONDS_BETWEEN_LINES = 5.0
@@ -67,7 +67,7 @@ class Progress:
             self.last_line = now
 
     def say(self, message: str) -> None:
-        """A line of its own, above a bar."""
+        """Print a line; above the bar, where there is one."""
         if self.bar:
             self.bar.console.print(message, markup=False, highlight=False)
         elif self.stream:
@@ -76,7 +76,7 @@ class Progress:
 
 @contextlib.contextmanager
 def staging(folder: Path) -> Iterator[Path]:
-    """A folder inside the one to write, for files that are not complete yet; it is gone afterwards.
+    """A temporary folder inside the one to write, for files that are not complete yet; removed afterwards.
 
     Raises:
         OSError: when the folder cannot be written.
@@ -93,10 +93,10 @@ def staging(folder: Path) -> Iterator[Path]:
 
 
 def publish(partial: Path, folder: Path) -> None:
-    """Move every file to its place; nothing else in the folder is touched."""
+    """Move every file of a temporary folder to its place; other files in the folder stay as they are."""
     files = [path for path in partial.rglob("*") if path.is_file()]
-    # The config goes last: where there is one, the rest is complete.
+    # The config goes last: where it exists, the rest is complete.
     for file in sorted(files, key=lambda path: (path.name == CONFIG, path)):
         target = folder / file.relative_to(partial)
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(file, target)

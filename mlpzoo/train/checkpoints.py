@@ -1,7 +1,7 @@
-"""Checkpoints of a run: whole or not there, checked by hash when read, the newest few kept.
+"""Checkpoints of a run: written atomically, verified by hash when read, the newest few kept.
 
 A checkpoint is a folder `step-00001234` with `model.safetensors`, `ema.safetensors` where there is a moving average,
-`state.pt` with all else that training needs to go on, and `manifest.json`, the size and SHA-256 of each of these. It is
+`state.pt` with everything else that resuming needs, and `manifest.json`, the size and SHA-256 of each of these. It is
 written under another name, flushed to the disk, and renamed.
 """
 
@@ -41,7 +41,7 @@ class CheckpointFolder:
         self.keep = keep
 
     def steps(self) -> list[int]:
-        """Updates after which a checkpoint was written, the newest first; damaged ones included."""
+        """Updates after which a checkpoint was written, newest first; damaged ones included."""
         if not self.folder.is_dir():
             return []
         found = (re.fullmatch(r"step-(\d+)", path.name) for path in self.folder.iterdir())
@@ -52,10 +52,10 @@ class CheckpointFolder:
         return self.folder / f"step-{step:08d}"
 
     def save(self, step: int, weights: Mapping[str, Tensor], state: State, ema: Mapping[str, Tensor] | None) -> Path:
-        """Write a checkpoint, then remove those that are too many.
+        """Write a checkpoint, then remove the oldest beyond `keep`.
 
         Raises:
-            OSError: when it cannot be written; the earlier ones are as they were.
+            OSError: when it cannot be written; earlier checkpoints are unchanged.
         """
         target = self.path(step)
         partial: Path | None = None
@@ -69,9 +69,9 @@ class CheckpointFolder:
             manifest = {
                 file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for file in partial.iterdir()
             }
-            (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+            (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
             for file in partial.iterdir():
-                # Temporary files are their owner's; a run may be shared.
+                # Temporary files may be readable by their owner alone; a run may be shared.
                 file.chmod(0o644)
                 _flush(file)
             partial.chmod(0o755)
@@ -94,10 +94,10 @@ class CheckpointFolder:
         return target
 
     def newest(self, say: Callable[[str], object]) -> int | None:
-        """The step of the newest checkpoint that is whole; damaged ones are told of.
+        """The step of the newest complete checkpoint; None if there is none.
 
         Args:
-            say: told, in one line each, which are damaged and how.
+            say: called with one line for each damaged checkpoint that is passed over.
         """
         for step in self.steps():
             problem = _problem(self.path(step))
@@ -113,15 +113,15 @@ class CheckpointFolder:
         return load_file(path / WEIGHTS), torch.load(path / STATE, map_location="cpu", weights_only=True), ema
 
     def clear(self) -> None:
-        """Remove what an interrupted write left."""
+        """Remove the remains of an interrupted write."""
         for path in self.folder.glob(".partial-*"):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def _problem(path: Path) -> str | None:
-    """Why a checkpoint cannot be used; None where it is whole."""
+    """Why a checkpoint cannot be used; None where it is complete."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         for name, expected in manifest.items():
             file = path / name
             if Path(name).name != name or not file.is_file():

@@ -1,4 +1,4 @@
-"""What a run says: a progress line for people, `metrics.jsonl` for programs, and whatever trackers it was given."""
+"""Records of a run: a progress line for people, `metrics.jsonl` for programs, and the trackers of the recipe."""
 
 import contextlib
 import json
@@ -24,9 +24,9 @@ class Journal:
 
     Args:
         folder: of the run.
-        accelerator: whose trackers are told as well.
-        step: updates done; records of later ones, from a run that was cut short, are dropped.
-        updates: there will be.
+        accelerator: whose trackers get the records as well.
+        step: updates done; records of later updates, from an interrupted run, are dropped.
+        updates: number of updates in all.
         progress: whether to show progress on stderr.
     """
 
@@ -41,7 +41,7 @@ class Journal:
 
     def __enter__(self) -> "Journal":
         self.display.__enter__()
-        self.file = self.path.open("a") if self.main else None
+        self.file = self.path.open("a", encoding="utf-8") if self.main else None
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -50,7 +50,7 @@ class Journal:
             self.file.close()
 
     def record(self, step: int, values: Mapping[str, float]) -> None:
-        """Keep some figures of an update."""
+        """Record figures of an update."""
         if self.file:
             self.file.write(json.dumps({"step": step, **values}) + "\n")
             self.file.flush()
@@ -68,9 +68,9 @@ class Journal:
 
 
 def read_metrics(folder: str | Path) -> list[Record]:
-    """The records of a run, in order; a last line that was cut short is left out."""
+    """The records of a run, in order; an incomplete last line is left out."""
     records: list[Record] = []
-    with contextlib.suppress(FileNotFoundError), (Path(folder) / METRICS).open() as lines:
+    with contextlib.suppress(FileNotFoundError), (Path(folder) / METRICS).open(encoding="utf-8") as lines:
         for line in lines:
             with contextlib.suppress(ValueError):
                 record = json.loads(line)
@@ -80,28 +80,28 @@ def read_metrics(folder: str | Path) -> list[Record]:
 
 
 class Speed:
-    """Images a second since the last time it was asked."""
+    """Images per second since the last call."""
 
     def __init__(self) -> None:
         self.start = time.perf_counter()
 
     def of(self, images: int) -> float:
-        """That many images since the last call."""
+        """Speed, for that many images since the last call."""
         now = time.perf_counter()
         seconds, self.start = max(now - self.start, 1e-9), now
         return images / seconds
 
     def pause(self, since: float) -> None:
-        """Leave out the time since then, in which nothing was trained."""
+        """Leave out the time since then, which was not spent on training."""
         self.start += time.perf_counter() - since
 
 
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12, "V100": 125e12}
-"""Dense FLOP/s in 16 bits with 32-bit sums, from the makers' data sheets, by a part of the device's name."""
+"""Dense FLOP/s in 16 bits with 32-bit accumulation, from data sheets, by a part of the device's name."""
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:
-    """The rate a device's maker promises for mixed precision; None where it is not known here."""
+    """A device's specified rate for mixed precision; None where it is not known."""
     if device.type != "cuda" or precision == "fp32":
         return None
     name = torch.cuda.get_device_name(device)

@@ -34,7 +34,7 @@ class Diverged(RuntimeError):  # noqa: N818
 
 
 class Stopped(RuntimeError):  # noqa: N818
-    """A signal asked to stop; all that is needed to go on was saved.
+    """A signal stopped the run after a checkpoint was saved.
 
     Attributes:
         signal: its number.
@@ -84,7 +84,7 @@ class Trainer:
         seed_all(mixed(run.seed, accelerator.process_index))
 
     def fit(self) -> dict[str, float]:
-        """Train to the end, from the newest checkpoint if there is one.
+        """Train to the end, resuming from the newest checkpoint if there is one.
 
         Returns:
             What the last validation found.
@@ -108,7 +108,7 @@ class Trainer:
         return self.validated
 
     def weights(self) -> Mapping[str, Tensor]:
-        """What is validated and saved: the moving average where there is one. All of it in the main process alone."""
+        """What is validated and saved: the moving average where there is one. Complete in the main process alone."""
         if self.ema is not None:
             return self.ema.module.state_dict()
         return full_state(self.accelerator, self.model, None)[0]
@@ -224,7 +224,7 @@ class Trainer:
         journal.show(self.step, "  ".join(parts))
 
     def _share_of_peak(self, images_per_s: float) -> float | None:
-        """Share of the device's peak rate that training takes, where both are known."""
+        """Share of the device's peak rate that training reaches, where both are known."""
         flops = self.task.flops_per_image
         peak = peak_flops(self.accelerator.device, self.run.precision)
         return None if not flops or not peak else images_per_s * flops / (peak * self.accelerator.num_processes)
@@ -261,7 +261,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> list[str]:
-        """Restore the newest whole checkpoint; what is to be said of it."""
+        """Restore the newest complete checkpoint; returns messages to show."""
         said: list[str] = []
         chosen = [self.checkpoints.newest(said.append) if self.accelerator.is_main_process else None]
         broadcast_object_list(chosen)

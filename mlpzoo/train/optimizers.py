@@ -1,4 +1,4 @@
-"""timm's optimizers and schedules, made from the sections of a recipe."""
+"""timm's optimizers and schedules, built from the sections of a recipe."""
 
 import torch
 from timm.optim import create_optimizer_v2
@@ -10,13 +10,13 @@ from mlpzoo.train.config import Optimizer, Schedule
 
 
 def build_optimizer(model: nn.Module, section: Optimizer) -> torch.optim.Optimizer:
-    """timm's optimizer of that name over what is trained.
+    """timm's optimizer of that name over the trained parameters.
 
     Raises:
         ValueError: for an unknown name or option, or when nothing is trained.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError("nothing is trained: all of the network is frozen")
+        raise ValueError("nothing is trained: the whole network is frozen")
     try:
         return create_optimizer_v2(
             model,
@@ -28,7 +28,7 @@ def build_optimizer(model: nn.Module, section: Optimizer) -> torch.optim.Optimiz
             **{key: tuple(value) if isinstance(value, list) else value for key, value in section.options.items()},
         )
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        raise ValueError(f"cannot make the optimizer '{section.name}': {error}") from None
+        raise ValueError(f"cannot build the optimizer '{section.name}': {error}") from None
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, section: Schedule, updates_per_epoch: int) -> Scheduler:
@@ -57,11 +57,13 @@ def build_schedule(optimizer: torch.optim.Optimizer, section: Schedule, updates_
         **section.options,
     }
     if section.name == "plateau":
-        raise ValueError("schedule.name 'plateau' needs figures this loop does not give it: choose another")
+        raise ValueError(
+            "schedule.name 'plateau' needs validation figures, which schedules do not get here: choose another"
+        )
     try:
         schedule, _ = create_scheduler_v2(optimizer, **options)
     except (TypeError, ValueError, AssertionError) as error:
-        raise ValueError(f"cannot make the schedule '{section.name}': {error}") from None
+        raise ValueError(f"cannot build the schedule '{section.name}': {error}") from None
     if schedule is None:
         raise ValueError(f"unknown schedule '{section.name}' (schedule.name): cosine, poly, step, constant, …")
     return schedule

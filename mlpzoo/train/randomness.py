@@ -1,4 +1,4 @@
-"""The global random number generators: seeding, keeping and restoring them."""
+"""The global random number generators: seeding, saving and restoring them."""
 
 import contextlib
 import random
@@ -11,15 +11,15 @@ from torch.utils.data import get_worker_info
 
 
 def mixed(*numbers: int) -> int:
-    """A seed of 63 bits from several whole numbers, each change of which gives an unrelated one."""
+    """A seed of 63 bits from several integers; changing any of them gives an unrelated seed."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Within, the three global generators follow a seed; afterwards they stand where they stood."""
-    # A loader's worker draws everything in here, so there is nothing to restore, which would take as long as a small
-    # image's transform.
+    """Within, the three global generators follow a seed; afterwards their earlier states are restored."""
+    # A loader's worker draws random numbers only in here, so it need not restore them, which would take as long as the
+    # transform of a small image.
     kept = None
     if get_worker_info() is None:
         kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
@@ -43,7 +43,7 @@ def seed_all(seed: int) -> None:
 
 
 def random_state() -> dict[str, Any]:
-    """The global generators of this process, as tensors, numbers and strings."""
+    """State of this process's global generators, as tensors, numbers and strings."""
     kind, keys, place, has_gauss, gauss = np.random.get_state()
     version, internal, gauss_next = random.getstate()
     return {

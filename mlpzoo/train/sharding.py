@@ -1,4 +1,4 @@
-"""Weights and optimizer state as one process alone would have them, whether they are whole here or in shards."""
+"""Weights and optimizer state gathered as a single process would have them, from whole copies or from shards."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 def full_state(
     accelerator: Accelerator, model: nn.Module, optimizer: Any
 ) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    """Gather weights and, if given, an optimizer's state; from shards, in the main process alone.
+    """Gather weights and, if given, an optimizer's state; with shards, only the main process gets them.
 
     Args:
         accelerator: that prepared both.
@@ -36,7 +36,7 @@ def full_state(
 
 
 def _arrived(value: Any) -> Any:
-    """Nested dictionaries and lists with plain tensors in place of those still on their way."""
+    """Nested dictionaries and lists with asynchronous tensors replaced by plain ones."""
     if isinstance(value, dict):
         return {key: _arrived(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -47,7 +47,7 @@ def _arrived(value: Any) -> Any:
 def load_full_state(
     accelerator: Accelerator, model: nn.Module, optimizer: Any, weights: Mapping[str, Tensor], state: dict[str, Any]
 ) -> None:
-    """Put back what `full_state` gave; every process has read it."""
+    """Load what `full_state` gave; every process must have read it."""
     if not accelerator.is_fsdp2:
         accelerator.unwrap_model(model).load_state_dict(weights)
         optimizer.load_state_dict(state)

@@ -3,12 +3,9 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from mlpzoo.train.config import Data
-
-if TYPE_CHECKING:
-    from mlpzoo.train.task import Task
 
 Split = Literal["train", "validation"]
 
@@ -19,11 +16,11 @@ class Source:
 
     Attributes:
         open: from the recipe's section `data` and a split to what the task reads.
-        illustrate: given a trained task, the folder of its network and its figures, adds pictures to that folder.
+        illustrate: given the trained `Task`, the folder of its network and its figures, adds pictures to that folder.
     """
 
     open: Callable[[Any, Split], Any]
-    illustrate: Callable[["Task", Path, Mapping[str, float]], None] | None = None
+    illustrate: Callable[[Any, Path, Mapping[str, float]], None] | None = None
 
 
 _REGISTERED: dict[str, dict[str, Source]] = {}

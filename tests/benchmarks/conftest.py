@@ -4,7 +4,8 @@ import pytest
 import torch
 from timm.models.mlp_mixer import MlpMixer
 
-from benchmarks import measure, models, op_suite
+from benchmarks import measure, models
+from benchmarks.suites import ops
 
 TINY = {"embed_dim": 32, "depth": 2, "tokens_mlp_dim": 16, "channels_mlp_dim": 128}
 
@@ -20,7 +21,7 @@ def _same_threads():
 def _small_probes(monkeypatch):
     monkeypatch.setattr(measure.GemmProbe, "SIDES", {"cpu": 128})
     monkeypatch.setattr(measure.CopyProbe, "MEGABYTES", {"cpu": 1})
-    monkeypatch.setattr(op_suite, "LEAST_SECONDS", {"cpu": 0.0})
+    monkeypatch.setattr(ops, "LEAST_SECONDS", {"cpu": 0.0})
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import platform
+import shlex
 
 import pytest
 import timm
@@ -10,10 +11,12 @@ from hypothesis import strategies as st
 
 import mlpzoo
 from benchmarks import __main__ as cli
-from benchmarks import arguments, environment, measure, models, report, table
+from benchmarks import environment, measure, models, report
 from benchmarks.gate import errors
-from benchmarks.options import Options, image_size, size_text
-from benchmarks.trial import LOGITS, Contender, Trial
+from benchmarks.options import Size, output_file, parse
+from benchmarks.suite import Suite, all_suites, register
+from benchmarks.trial import OUTPUT, Trial
+from mlpzoo.models import FAMILIES
 
 SIZELESS = ["--models", "mixer_s16", "--batch", "1", "--pairs", "2", "--threads", "1"]
 RUN = [*SIZELESS, "--img-size", "64"]
@@ -34,7 +37,7 @@ def test_quartiles_are_interpolated():
 def test_runners_go_in_turn_and_warm_ups_are_not_recorded(monkeypatch):
     calls = []
 
-    class Runner:
+    class Runner(measure.Runner):
         def __init__(self, name):
             self.name = name
 
@@ -58,8 +61,8 @@ def test_runners_go_in_turn_and_warm_ups_are_not_recorded(monkeypatch):
 
 
 def test_a_runner_with_a_clock_of_its_own_is_believed():
-    class Remote:
-        def timed_step(self):
+    class Remote(measure.Runner):
+        def seconds(self, clock):
             return 42.0
 
     assert measure.time_in_turn({"base": Remote()}, "cpu", warmups=1, pairs=2) == {"base": [42.0, 42.0]}
@@ -67,23 +70,24 @@ def test_a_runner_with_a_clock_of_its_own_is_believed():
 
 def test_csv_has_one_header_and_refuses_other_columns(tmp_path):
     path = tmp_path / "new" / "results.csv"
-    report.check_appendable(path, "infer")
-    report.append_csv(path, "infer", [{"model": "a", "images_per_s": 123.456789, "peak_mem_mb": None}])
-    report.check_appendable(path, "infer")
-    report.append_csv(path, "infer", [{"model": "b", "note": "skipped: out of memory"}])
+    columns = all_suites()["infer"].all_columns
+    report.check_appendable(path, columns)
+    report.append_csv(path, columns, [{"model": "a", "images_per_s": 123.456789, "peak_mem_mb": None}])
+    report.check_appendable(path, columns)
+    report.append_csv(path, columns, [{"model": "b", "note": "skipped: out of memory"}])
     lines = path.read_text().splitlines()
-    assert lines[0] == ",".join(report.COLUMNS["infer"])
+    assert lines[0] == ",".join(columns)
     rows = list(csv.DictReader(lines))
     assert [row["model"] for row in rows] == ["a", "b"]
     assert rows[0]["images_per_s"] == "123.457"
     assert rows[0]["peak_mem_mb"] == ""
     with pytest.raises(ValueError, match="fields not in fieldnames"):
-        report.append_csv(path, "infer", [{"speed": 1}])
+        report.append_csv(path, columns, [{"speed": 1}])
     with pytest.raises(ValueError, match="other columns"):
-        report.check_appendable(path, "ops")
+        report.check_appendable(path, all_suites()["ops"].all_columns)
     path.write_text("model,speed\n")
     with pytest.raises(ValueError, match="other columns"):
-        report.check_appendable(path, "infer")
+        report.check_appendable(path, columns)
 
 
 @pytest.mark.parametrize("suite", ["infer", "train"])
@@ -103,7 +107,7 @@ def test_a_run(suite, tmp_path, capsys, tiny):
         assert row["peak_mem_mb"] == row["note"] == ""
     table = capsys.readouterr().out
     assert "timm-nhwc" in table
-    assert "images/s" not in table, "absolute speeds of a CPU are not for people"
+    assert "images_per_s" not in table, "absolute speeds of a CPU are not for people"
 
 
 @pytest.mark.slow
@@ -141,9 +145,9 @@ def wrong_gradient(name, ours, options):
 @pytest.mark.parametrize(
     ("suite", "builder", "wrong"),
     [
-        pytest.param("infer", wrong_logits, "logits", id="bias"),
-        pytest.param("infer", wrong_activation, "logits", id="erf-gelu"),
-        pytest.param("train", wrong_gradient, "gradients", id="gradient"),
+        pytest.param("infer", wrong_logits, "output is", id="bias"),
+        pytest.param("infer", wrong_activation, "output is", id="erf-gelu"),
+        pytest.param("train", wrong_gradient, "gradient of", id="gradient"),
     ],
 )
 def test_a_wrong_peer_shows_no_speed(suite, builder, wrong, monkeypatch, tmp_path, capsys, tiny):
@@ -152,7 +156,7 @@ def test_a_wrong_peer_shows_no_speed(suite, builder, wrong, monkeypatch, tmp_pat
     assert cli.main(["--suite", suite, *RUN, "--out", str(out)]) == 1
     assert not out.exists()
     printed = capsys.readouterr()
-    assert f"RED: mixer_s16: timm-nchw does not compute what ours does: in float64 its {wrong} differ" in printed.err
+    assert f"RED: mixer_s16: timm-nchw does not compute what ours does in float64: its {wrong}" in printed.err
     assert "time / ours" not in printed.out
 
 
@@ -174,17 +178,15 @@ def test_an_inexact_contender_shows_no_speed(monkeypatch, tmp_path, capsys, tiny
 
 
 def test_a_missing_gradient_is_an_infinite_error():
-    contender = Contender(model=torch.nn.Linear(2, 2))
-    trial = Trial(contender, device="cpu", dtype=torch.float32, train=True)
-    logits = {LOGITS: torch.ones(2, 10)}
-    assert errors(logits, {**logits, "head.bias": torch.ones(10)}, trial) == {"gradients": float("inf")}
+    output = {OUTPUT: torch.ones(2, 10)}
+    assert errors(output, {**output, "head.bias": torch.ones(10)}) == {"head.bias": float("inf")}
 
 
 def test_memory_too_small_for_a_peer_is_a_note(monkeypatch, tmp_path, tiny):
     feed = Trial.feed
 
     def feed_unless_channels_last(self, images, gradient):
-        if self.layout == torch.channels_last and self.module.head.weight.dtype == torch.float32:
+        if self.memory_format == torch.channels_last and self.module.head.weight.dtype == torch.float32:
             raise torch.OutOfMemoryError("no room")
         feed(self, images, gradient)
 
@@ -200,18 +202,27 @@ def test_memory_too_small_for_a_peer_is_a_note(monkeypatch, tmp_path, tiny):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        pytest.param(["--models", "mixer_b61"], "no model matches 'mixer_b61'; the nearest: mixer_b16", id="model"),
+        pytest.param(["--models", "mixer_b61"], "unknown model 'mixer_b61'; the nearest: mixer_b16", id="model"),
         pytest.param(["--models", "mixer_b16", "--img-size", "30"], "does not divide into patches", id="size"),
         pytest.param(["--models", "mixer_b16", "--batch", "0"], "'0' is not a whole number of 1 or more", id="batch"),
         pytest.param(["--models", "mixer_b16", "--pairs", "1"], "quartiles need two values", id="pairs"),
-        pytest.param(["--models", "mixer_b16", "--suite", "fly"], "invalid choice: 'fly'", id="suite"),
+        pytest.param(["--models", "mixer_b16", "--suite", "fly"], "there are: detection, infer", id="suite"),
         pytest.param(["--models", "vip_s7", "--img-size", "96"], "cannot be built for images of 96×96", id="grid"),
-        pytest.param(["--models", "mixer_b16", "--sizes", "64"], "--sizes goes with the suites size, not", id="sizes"),
+        pytest.param(
+            ["--models", "mixer_b16", "--sizes", "64"],
+            "goes with the suites detection, restoration, size, not",
+            id="sizes",
+        ),
         pytest.param(["--models", "mixer_b16", "--ops", "linear"], "--ops goes with the suites ops, not", id="ops"),
         pytest.param(["--models", "mixer_b16", "--plot", __file__], "--plot: ", id="plot"),
         pytest.param(
             ["--models", "mixer_b16", "--suite", "size", "--sizes", "8x8x8"], "write 224, or 800x1344", id="size-text"
         ),
+        pytest.param(["--suite", "trian"], "unknown suite 'trian'; the nearest: train", id="near-suite"),
+        pytest.param(["--models", "mixer_b16", "--peers", "tim"], "unknown peer 'tim'", id="peer"),
+        pytest.param(["--models", "mixer_b16", "--pears", "2"], "unknown option '--pears'", id="option"),
+        pytest.param(["mixer_b16"], "'mixer_b16' is no option", id="positional"),
+        pytest.param(["--suite", "memory", "--models", "mixer_b16", "--device", "cuda"], "there are: cpu", id="device"),
         pytest.param([], "the following arguments are required: --models", id="nothing"),
     ],
 )
@@ -236,15 +247,49 @@ def test_dry_run_measures_nothing_and_spells_out_the_defaults(monkeypatch, capsy
     monkeypatch.setattr(models, "build", None)
     assert cli.main(["--models", "mixer_s*", "--dry-run", "--threads", "1"]) == 0
     printed = capsys.readouterr().out
-    assert "--suite infer --models mixer_s32 mixer_s16 --device cpu --batch 1 8 --dtype fp32 --pairs 15" in printed
+    peers = "timm-nchw timm-nhwc reference folded"
+    assert f"--models mixer_s32 mixer_s16 --device cpu --batch 1 8 --peers {peers} --dtype fp32 --pairs 15" in printed
     assert "results go to infer-cpu.csv" in printed
 
 
 def test_trials_are_kept_only_where_the_user_says(tmp_path):
-    trial = arguments.resolve(arguments.build_parser().parse_args(RUN))
-    assert arguments.output_file(trial, None) is None
-    assert arguments.output_file(trial, tmp_path / "a.csv") == tmp_path / "a.csv"
-    assert arguments.output_file(dataclasses.replace(trial, pairs=15), None).name == "infer-cpu.csv"
+    few, _ = parse(RUN, all_suites())
+    enough, _ = parse([*RUN, "--pairs", "15"], all_suites())
+    said, _ = parse([*RUN, "--pairs", "15", "--trial"], all_suites())
+    named, _ = parse([*RUN, "--out", str(tmp_path / "a.csv")], all_suites())
+    assert output_file(few) is output_file(said) is None
+    assert output_file(named) == tmp_path / "a.csv"
+    assert output_file(enough).name == "infer-cpu.csv"
+
+
+def test_help_lists_every_suite_and_the_options_of_one(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--suite", "size", "--help"])
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    for suite in all_suites().values():
+        assert f"  {suite.name} " in printed
+        assert suite.summary in printed
+    assert "(default: 224 320 448 640)" in " ".join(printed.split())
+
+
+def test_a_suite_is_one_registered_object(monkeypatch, tmp_path):
+    suites = all_suites()
+    monkeypatch.setattr("benchmarks.suite.SUITES", dict(suites))
+
+    def run(options, name, base):
+        yield [{"contender": "ours", "ms_median": 1.5}]
+
+    options = suites["infer"].options
+    register(
+        Suite(name="new", summary="a trial", run=run, options=options, columns=("model", *report.WHAT, "ms_median"))
+    )
+    out = tmp_path / "a.csv"
+    assert cli.main(["--suite", "new", *RUN, "--out", str(out)]) == 0
+    (row,) = report.read_csv(out)
+    assert (row["suite"], row["model"], row["ms_median"]) == ("new", "mixer_s16", "1.5")
+    with pytest.raises(ValueError, match="two suites 'new'"):
+        register(dataclasses.replace(suites["infer"], name="new"))
 
 
 @pytest.mark.parametrize(
@@ -253,19 +298,22 @@ def test_trials_are_kept_only_where_the_user_says(tmp_path):
         pytest.param([*RUN, "--compile", "--dtype", "bf16", "--peers", "reference"], id="infer"),
         pytest.param(["--suite", "ops", *RUN, "--ops", "linear", "--modes", "training"], id="ops"),
         pytest.param(["--suite", "size", *SIZELESS, "--sizes", "64", "96x128"], id="size"),
+        pytest.param(["--suite", "restoration", "--models", "maxim_s1", "--overlap", "0"], id="restoration"),
+        pytest.param(["--suite", "training", "--updates", "3"], id="training"),
     ],
 )
 def test_the_recorded_command_asks_for_the_same_run(words):
-    parser = arguments.build_parser()
-    options = arguments.resolve(parser.parse_args(words))
-    assert isinstance(options, Options)
-    again = arguments.resolve(parser.parse_args(options.command().split()[3:]))
-    assert again == options
+    suites = all_suites()
+    options, _ = parse(words, suites)
+    suite = suites[options.suite]
+    again, _ = parse(shlex.split(options.command(suite))[3:], suites)
+    for option in suite.options:
+        assert getattr(again, option.name) == getattr(options, option.name)
 
 
 @given(height=st.integers(1, 10**6), width=st.integers(1, 10**6))
 def test_sizes_are_read_as_they_are_written(height, width):
-    assert image_size(size_text((height, width))) == (height, width)
+    assert Size.parse(str(Size(height, width))) == (height, width)
 
 
 def test_training_counts_three_times_the_operations_but_for_the_images_gradient():
@@ -277,17 +325,28 @@ def test_training_counts_three_times_the_operations_but_for_the_images_gradient(
     assert both == 3 * forward - stem
 
 
-@pytest.mark.parametrize("name", models.TWINS)
-def test_a_twin_takes_all_our_weights(name):
-    twin = models.TWINS[name]
-    assert timm.is_model(twin.name)
-    if name not in mlpzoo.list_models():
-        pytest.skip(f"the zoo has no {name} yet")
+def fewest_channels(family):
+    """Of the variants that timm has, the one of the fewest channels and blocks."""
+    return min(family.timm_twins, key=lambda name: (family.variants[name].embed_dim, family.variants[name].depth))
+
+
+@pytest.mark.parametrize("name", [name for family in FAMILIES.values() for name in family.timm_twins])
+def test_timm_has_every_peer(name):
+    assert timm.is_model(models.peer_of(name)[0])
+
+
+@pytest.mark.parametrize("name", [fewest_channels(family) for family in FAMILIES.values() if family.timm_twins])
+def test_a_peer_of_timm_takes_all_our_weights_and_gradients(name):
     options, _ = models.model_options(name, None)
-    with torch.device("meta"):
-        ours = mlpzoo.create_model(name, **options)
-        peer = models.timm_nchw(name, ours, options)
-    assert {peer.rename(key) for key, _ in ours.named_parameters()} == {key for key, _ in peer.model.named_parameters()}
+    ours = mlpzoo.create_model(name, **options)
+    peer = models.timm_nchw(name, ours, options)
+    gradients = {key: torch.ones_like(value) for key, value in ours.named_parameters()}
+    found = peer.layout({OUTPUT: torch.zeros(1), **gradients})
+    assert torch.equal(found.pop(OUTPUT), torch.zeros(1))
+    assert {key: value.shape for key, value in found.items()} == {
+        key: value.shape for key, value in peer.model.named_parameters()
+    }
+    assert all(bool((value == 1).all()) for value in found.values())
 
 
 def test_a_model_without_a_twin_has_only_its_reference():
@@ -295,31 +354,31 @@ def test_a_model_without_a_twin_has_only_its_reference():
 
 
 def test_environment_names_no_host_and_no_path():
-    described = environment.describe("cpu")
-    assert not set(described) - set(report.RUN)
+    described = environment.describe("cpu") | environment.moment()
+    assert set(described) == set(report.RUN) - {"suite", "command"}
+    assert described["capability"] == torch.backends.cpu.get_cpu_capability()
     for value in map(str, described.values()):
         assert str(environment.ROOT) not in value
         assert not platform.node() or platform.node() not in value
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_table_without_rich(device, monkeypatch, capsys):
-    monkeypatch.setattr(table, "Console", None)
+def test_the_table(device, capsys):
     common = {"model": "mixer_b16", "dtype": "bf16", "compiled": 1, "batch": 64, "gemm_share": 0.5, "tflops": 300.0}
     common |= {"images_per_s": 12345.6, "ms_median": 5.2, "peak_mem_mb": 900.0}
     ratio = {"ratio_median": 1.25, "ratio_q1": 1.2, "ratio_q3": 1.3}
     skipped = {"model": "mixer_b16", "dtype": "bf16", "compiled": 1, "batch": 1024, "contender": "ours"}
-    table.print_table(
+    report.print_table(
         [
             {**common, "contender": "ours"},
             {**common, **ratio, "contender": "reference"},
             {**skipped, "note": "skipped: out of memory"},
         ],
-        "infer",
         device,
     )
     heading, ours, reference, last = capsys.readouterr().out.splitlines()
     assert ours.split()[:5] == ["mixer_b16", "bf16", "compiled", "64", "ours"]
-    assert reference.split()[4:8] == ["reference", "1.25", "1.200–1.300", "0.50"]
+    assert reference.split()[4:8] == ["reference", "1.25", "1.200–1.300", "0.5"]
     assert last.endswith("skipped: out of memory")
-    assert ("images/s" in heading) == ("1.235e+04" in ours) == (device == "cuda")
+    assert "op" not in heading.split()
+    assert ("images_per_s" in heading) == ("1.235e+04" in ours) == (device == "cuda")

@@ -13,7 +13,7 @@ def test_mistakes(assert_refused, folder):
         "train",
         "imagenet",
         status=2,
-        message="unknown recipe 'imagenet': there is cyclemlp_300e,",
+        message="unknown recipe 'imagenet': there is cyclemlp_300e, denoise, detection-digits",
     )
     assert_refused("train", "digts", status=2, message="did you mean 'digits'?")
     assert_refused("train", "digits", "optimizer.lrr=1", status=2, message="did you mean 'optimizer.lr'?")

@@ -159,3 +159,17 @@ def test_initial_values_are_the_authors():
             assert 0.015 < float(parameter.detach().std()) < 0.025, name
     assert not model.head.bias.any()
     assert isinstance(model.stages[0].downsample, nn.Identity)
+
+
+def test_dynamic_img_size():
+    """Images are padded to the next size that works, and the channels cut anew."""
+    model = create(dynamic_img_size=True).eval()
+    fixed = create(img_size=(56, 28))
+    fixed.load_state_dict(model.state_dict())
+    fixed.eval()
+    x = image(50, 28)
+    padded = torch.nn.functional.pad(x, (0, 0, 0, 6))
+    torch.testing.assert_close(model(x), fixed(padded))
+    assert model.stages[0].blocks[0].attn.grid == (16, 16)
+    with pytest.raises(ValueError, match=r"got an image of 120×28 pixels.*may each be 14, 28, 56, 112 pixels"):
+        model(image(120, 28))

@@ -7,14 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 from train.tiny import RECIPE
 
 import mlpzoo
-from mlpzoo.tasks import recipe_from
+from mlpzoo.tasks import recipe_from, shipped_recipes
 from mlpzoo.train import dump_recipe, newest_checkpoint
 from mlpzoo.train.journal import read_metrics
 
@@ -24,13 +26,17 @@ ROOT = Path(__file__).parents[2]
 WITHOUT_DROPOUT = ["model.options.drop_rate=0", "schedule.updates=6", "run.checkpoint_every=3"]
 
 
-def launch(launcher, folder, *changes):
-    """Run the command in two processes, or in one; what it said."""
+def free_port():
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
+        return str(free.getsockname()[1])
+
+
+def launch(launcher, folder, *changes, content=RECIPE):
+    """Run the command in two processes, or in one; what it said."""
+    port = free_port()
     recipe = folder.parent / f"{folder.name}.yaml"
-    recipe.write_text(yaml.safe_dump(RECIPE))
+    recipe.write_text(yaml.safe_dump(content))
     launchers = {
         "alone": [sys.executable],
         "torchrun": [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"],
@@ -108,3 +114,37 @@ def test_a_run_goes_on_in_another_number_of_processes(alone, tmp_path):
     said = launch("torchrun", folder, *WITHOUT_DROPOUT)
     assert "of 1 processes, this run of 2" in said.stderr
     assert_same_losses(alone, folder)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_one_process_stops_all_at_the_same_update(tmp_path, rank):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    command += [ROOT / "tests/train/signalled.py", tmp_path / "run", str(rank)]
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    # Processes that wait for one another would wait for ever.
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert ended.returncode == 0, ended.stderr
+    assert newest_checkpoint(tmp_path / "run").name == "step-00000006"
+    for each in range(2):
+        assert f"rank {each}: stopped by SIGTERM; saved {tmp_path}/run/checkpoints/step-00000006" in ended.stdout
+
+
+def test_restoration_in_two_processes_gives_the_losses_of_one(tmp_path):
+    small = ["data.length=8", "data.batch_size=2", "schedule.updates=3", "schedule.warmup_epochs=0", "run.log_every=1"]
+    (tmp_path / "data").mkdir()
+    for split in ("train", "validation"):
+        (tmp_path / "data" / split).mkdir()
+        for i in range(2):
+            pixels = np.random.default_rng(i).integers(0, 256, (70, 80, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "data" / split / f"{i}.png")
+    recipe = yaml.safe_load(shipped_recipes()["denoise"].read_text())
+    changes = [*small, "data.dataset=folder", f"data.root={tmp_path / 'data'}"]
+    for launcher in ("alone", "torchrun"):
+        launch(launcher, tmp_path / launcher, *changes, content=recipe)
+    one, other = (read_metrics(tmp_path / launcher) for launcher in ("alone", "torchrun"))
+    assert len(one) == len(other) == 4
+    for a, b in zip(one, other, strict=True):
+        # In training, the PSNR shown is a mean of each process's own.
+        for key in {"loss"} if "loss" in a else {"psnr", "noisy_psnr", "ssim"}:
+            assert a[key] == pytest.approx(b[key], abs=1e-4), (a["step"], key)

@@ -1,6 +1,7 @@
 """The engine: runs that end, stop, break and go on."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from safetensors.torch import load_file
 from torch.utils.tensorboard import SummaryWriter  # noqa: F401  its import warns, and should do so here
 from train.tiny import tiny_recipe
@@ -322,6 +325,44 @@ def test_the_best_weights_are_kept(tmp_path):
     assert validate(tmp_path / "best/..", workers=0).figures == pytest.approx(
         {key: value for key, value in read_metrics(tmp_path)[-1].items() if key != "step"}, abs=1e-6
     )
+
+
+def test_less_than_an_update_between_validations_is_an_update(tmp_path):
+    run(tmp_path, "schedule.updates=3", "run.validate_every=0.001")
+    assert [record["step"] for record in read_metrics(tmp_path) if "validation_top1" in record] == [1, 2, 3]
+
+
+def test_accelerates_state_is_the_callers_afterwards(tmp_path, monkeypatch):
+    """A caller that uses accelerate itself goes on with its own settings, and ours are not changed by them."""
+    monkeypatch.delenv("ACCELERATE_USE_FSDP", raising=False)
+    level = logging.getLogger("accelerate").level
+    caller = Accelerator(cpu=True, mixed_precision="bf16", gradient_accumulation_steps=3)
+    try:
+        state = [dict(part._shared_state) for part in (PartialState, AcceleratorState, GradientState)]
+        run(tmp_path, "schedule.updates=2")
+        assert "loss" in read_metrics(tmp_path)[0]
+        assert [dict(part._shared_state) for part in (PartialState, AcceleratorState, GradientState)] == state
+        assert caller.mixed_precision == "bf16"
+        assert caller.gradient_state.num_steps == 3
+        assert caller.device.type == "cpu"
+        assert logging.getLogger("accelerate").level == level
+        model, optimizer = caller.prepare(nn := torch.nn.Linear(2, 2), torch.optim.SGD(nn.parameters(), 0.1))
+        with caller.accumulate(model):
+            caller.backward(model(torch.ones(1, 2)).sum())
+            optimizer.step()
+        assert not caller.sync_gradients
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+
+
+def test_the_callers_process_group_stays(tmp_path):
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        run(tmp_path, "schedule.updates=2")
+        assert torch.distributed.is_initialized()
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_fine_tuning_at_another_size_and_with_other_classes(whole, tmp_path):

@@ -5,11 +5,14 @@ import pytest
 
 import benchmarks
 from benchmarks import __main__ as cli
-from benchmarks import figures, plots, report
+from benchmarks import pictures, report
+from benchmarks.options import RESULTS
+from benchmarks.suite import all_suites
 
 COMMON = {
     "date": "2026-11-21T12:00:00Z",
     "device": "AMD EPYC",
+    "capability": "AVX2",
     "threads": 2,
     "torch": "2.15.0+cpu",
     "commit": "abc1234",
@@ -50,12 +53,12 @@ ROWS = [
 
 
 def test_every_suite_has_its_pictures(tmp_path):
-    files = plots.draw(ROWS, tmp_path / "new")
-    assert [file.name.partition("-amd-epyc")[0] for file in files] == [
-        "accuracy",
-        "gemm-share",
-        "gemm-share",
-        "size",
+    files = pictures.draw(ROWS, tmp_path / "new")
+    assert [file.name.partition("-amd-epyc-avx2")[0] for file in files] == [
+        "accuracy-infer",
+        "gemm-share-infer",
+        "gemm-share-train",
+        "size-size",
         "ops-mixer_b16",
     ]
     assert len(set(files)) == len(files)
@@ -68,29 +71,33 @@ def test_every_suite_has_its_pictures(tmp_path):
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path):
-    first, second = (plots.draw(ROWS, tmp_path / name)[0].read_bytes() for name in ("a", "b"))
+    first, second = (pictures.draw(ROWS, tmp_path / name)[0].read_bytes() for name in ("a", "b"))
     assert first == second
 
 
 def test_rows_come_back_from_a_file_as_they_were(tmp_path):
     path = tmp_path / "a.csv"
-    report.append_csv(path, "size", [r for r in ROWS if r["suite"] == "size"])
-    (read,) = plots.draw(plots.read_csv(path), tmp_path / "read")
-    (given,) = plots.draw([r for r in ROWS if r["suite"] == "size"], tmp_path / "given")
+    report.append_csv(path, all_suites()["size"].all_columns, [r for r in ROWS if r["suite"] == "size"])
+    (read,) = pictures.draw(report.read_csv(path), tmp_path / "read")
+    (given,) = pictures.draw([r for r in ROWS if r["suite"] == "size"], tmp_path / "given")
     assert read.name == given.name
     assert read.read_bytes() == given.read_bytes()
 
 
-def test_a_model_without_published_accuracy_is_not_drawn_against_it():
-    about = {"images_per_s": 1.0}
-    assert figures.draw_accuracy([row("mixer_s16", **about)], "") is None
+def test_a_model_without_published_accuracy_is_not_drawn_against_it(tmp_path):
+    assert [file.name[:5] for file in pictures.draw([row("mixer_s16")], tmp_path)] == ["gemm-"]
 
 
 def drawn(monkeypatch, rows, tmp_path):
     """The rows that reach the picture of accuracies."""
     caught = []
-    monkeypatch.setitem(plots.DRAWN["infer"], "accuracy", lambda group, about: caught.append((group, about)))
-    plots.draw(rows, tmp_path)
+
+    def catch(figure, group):
+        caught.append((group, pictures._about(group)))
+        return False
+
+    monkeypatch.setitem(pictures.PICTURES["infer"], "accuracy", catch)
+    pictures.draw(rows, tmp_path)
     return caught
 
 
@@ -105,7 +112,7 @@ def test_a_cpu_that_was_slow_for_a_while_is_allowed_for(monkeypatch, tmp_path):
     rows = [row(), row("vit_b16", images_per_s=40.0, ms_median=200.0, tflops=0.05)]
     ((group, about),) = drawn(monkeypatch, rows, tmp_path)
     assert group[0]["images_per_s"] == pytest.approx(group[1]["images_per_s"]) == pytest.approx(60.0)
-    assert about == "AMD EPYC, 2 threads, fp32, batch 8, eager, torch 2.15.0, 2026-11-21, commit abc1234"
+    assert about == "AMD EPYC, AVX2, 2 threads, fp32, batch 8, eager, torch 2.15.0, 2026-11-21, commit abc1234"
     on_gpu = [{**r, "command": "python -m benchmarks --device cuda"} for r in rows]
     ((group, about),) = drawn(monkeypatch, on_gpu, tmp_path)
     assert [r["images_per_s"] for r in group] == [80.0, 40.0]
@@ -122,7 +129,6 @@ def test_settings_have_pictures_of_their_own(monkeypatch, tmp_path):
     [
         pytest.param("model,speed\na,1\n", "holds no rows of python -m benchmarks", id="others"),
         pytest.param("", "holds no rows of python -m benchmarks", id="empty"),
-        pytest.param("suite\nfly\n", "holds no rows of python -m benchmarks", id="unknown-suite"),
         pytest.param(None, "cannot read", id="missing"),
     ],
 )
@@ -131,11 +137,32 @@ def test_a_mistake_is_one_line_and_exit_code_2(content, message, tmp_path, capsy
     if content is not None:
         path.write_text(content)
     with pytest.raises(SystemExit) as stopped:
-        plots.main([str(path), "--out", str(tmp_path)])
+        cli.main(["--plot", str(tmp_path / "new"), "--from", str(path)])
     assert stopped.value.code == 2
     printed = capsys.readouterr().err
     assert message in printed
     assert printed.count("\n") == 1
+
+
+def test_stored_rows_can_be_drawn(tmp_path, capsys):
+    path = tmp_path / "a.csv"
+    report.append_csv(path, all_suites()["infer"].all_columns, [row(), row("vit_b16")])
+    assert cli.main(["--plot", str(tmp_path / "pictures"), "--from", str(path)]) == 0
+    assert capsys.readouterr().out.count("drew ") == len(list((tmp_path / "pictures").glob("*.png"))) == 2
+
+
+def test_stored_rows_need_a_folder(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--from", str(tmp_path / "a.csv")])
+    assert stopped.value.code == 2
+    assert "--from goes with --plot FOLDER" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["detection", "infer", "loading", "train", "training"])
+def test_stored_results_have_the_columns_of_their_suite(name):
+    path = RESULTS / f"{name}-cpu.csv"
+    report.check_appendable(path, all_suites()[name].all_columns)
+    assert all(row["suite"] == name and row["commit"] and row["command"] for row in report.read_csv(path))
 
 
 def test_a_run_can_be_drawn(tmp_path, capsys, tiny):
@@ -146,11 +173,10 @@ def test_a_run_can_be_drawn(tmp_path, capsys, tiny):
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch, tmp_path, capsys):
-    for module in ("benchmarks.plots", "benchmarks.figures", "benchmarks.canvas"):
+    for module in ("benchmarks.pictures",):
         monkeypatch.delitem(sys.modules, module, raising=False)
         monkeypatch.delattr(benchmarks, module.partition(".")[2], raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
-    monkeypatch.setitem(sys.modules, "matplotlib.axis", None)
     with pytest.raises(SystemExit) as stopped:
         cli.main(["--models", "mixer_b16", "--plot", str(tmp_path)])
     assert stopped.value.code == 2
