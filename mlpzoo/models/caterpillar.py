@@ -25,7 +25,7 @@ from mlpzoo.layers.axis_mixing import AxialFusion
 from mlpzoo.layers.conv_map import ChannelMlp, ConvMap
 from mlpzoo.layers.folding import channel_scale, is_fixed
 from mlpzoo.layers.linear import rest
-from mlpzoo.models._base import GridBoundConfig
+from mlpzoo.models._config import GridBoundConfig
 from mlpzoo.models._family import Family, Weights
 from mlpzoo.models._keymap import KeyMap, Rule
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig

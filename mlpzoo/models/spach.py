@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mlpzoo.layers import ConvEmbed, MlpBlock, TokenLinear, TokenMixing
 from mlpzoo.layers.linear import rest
-from mlpzoo.models._base import GridBoundConfig
+from mlpzoo.models._config import GridBoundConfig
 from mlpzoo.models._family import Family, Weights
 from mlpzoo.models._keymap import KeyMap, Rule, flat
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig

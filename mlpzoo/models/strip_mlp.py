@@ -24,7 +24,7 @@ from mlpzoo.layers.axis_mixing import fuse
 from mlpzoo.layers.conv_map import ConvMap, DepthwiseMixing
 from mlpzoo.layers.grid_bound import GridAxes, GridBound
 from mlpzoo.layers.linear import apply_linear, rest
-from mlpzoo.models._base import GridBoundConfig
+from mlpzoo.models._config import GridBoundConfig
 from mlpzoo.models._family import Family, Weights
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig, Stage
 from mlpzoo.models._recompute import recomputed
