@@ -1,4 +1,4 @@
-"""A convolution that begins a network or a stage and keeps maps as PyTorch's convolutions and BatchNorms want them.
+"""Convolutions that sMLPNet, Caterpillar and Strip-MLP are made of: patches without a bias, and a depthwise one.
 
 Shape suffixes: B batch, I channels in, C channels out, H × W positions.
 """
@@ -10,60 +10,50 @@ from torch import Tensor, nn
 from mlpzoo.layers.activation import create_activation
 from mlpzoo.layers.folding import channel_scale, is_fixed
 from mlpzoo.ops import channels_last
-from mlpzoo.ops.resize import Grid
 
 
-class ConvMap(nn.Module):
-    """Patches of an image or of a map, by a convolution.
+class PatchConv(nn.Module):
+    """From an image to a map whose channels stand last, by a convolution without overlap and without a bias.
 
     Args:
         in_chans: channels in.
         out_chans: channels out.
         kernel_size: side of a patch.
-        bias: whether there is a bias.
-        impl: `"reference"` leaves maps in the format they come in; any other lays out channels last in memory.
+        impl: `"reference"` leaves the image in the memory format it comes in; any other lays it out channels last.
         dd: `device` and `dtype` of the parameters.
 
     Shape:
-        `(batch, in_chans, height, width)` to `(batch, out_chans, height', width')`.
+        `(batch, in_chans, height, width)` to `(batch, height', width', out_chans)`; a rest at the right and below is
+        not seen.
     """
 
-    def __init__(
-        self, in_chans: int, out_chans: int, kernel_size: int, *, bias: bool = True, impl: str = "auto", **dd: Any
-    ) -> None:
+    def __init__(self, in_chans: int, out_chans: int, kernel_size: int, *, impl: str = "auto", **dd: Any) -> None:
         super().__init__()
         self.stride = kernel_size
         self.impl = impl
-        self.proj = nn.Conv2d(in_chans, out_chans, kernel_size, kernel_size, bias=bias, **dd)
-
-    def grid_after(self, grid: Grid) -> Grid:
-        """Height and width of the map for those of what comes in; a rest at the right and below is not seen."""
-        return grid[0] // self.stride, grid[1] // self.stride
+        self.proj = nn.Conv2d(in_chans, out_chans, kernel_size, kernel_size, bias=False, **dd)
 
     def forward(self, x_BIHW: Tensor) -> Tensor:
-        """`(batch, in_chans, height, width)` to `(batch, out_chans, height', width')`."""
-        return self.proj(x_BIHW if self.impl == "reference" else channels_last(x_BIHW))
+        """`(batch, in_chans, height, width)` to `(batch, height', width', out_chans)`."""
+        return self.embed(x_BIHW)
+
+    def embed(self, x_BIHW: Tensor) -> Tensor:
+        """What `forward` does with an image, for subclasses."""
+        if self.impl == "reference":
+            return self.proj(x_BIHW).permute(0, 2, 3, 1)
+        return self.proj(channels_last(x_BIHW)).permute(0, 2, 3, 1).contiguous()
 
 
-class ChannelMlp(nn.Module):
-    """A LayerNorm over the channels of each position and a module over them, for maps with the channels second.
-
-    Args:
-        norm: over the last axis.
-        mlp: over the last axis.
+class PatchDownsample(PatchConv):
+    """From the map of one stage to that of the next, by the same means.
 
     Shape:
-        `(batch, channels, height, width)` to the same.
+        `(batch, height, width, in_chans)` to `(batch, height', width', out_chans)`.
     """
 
-    def __init__(self, norm: nn.Module, mlp: nn.Module) -> None:
-        super().__init__()
-        self.norm = norm
-        self.mlp = mlp
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """`(batch, channels, height, width)` to the same."""
-        return self.mlp(self.norm(x_BCHW.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """`(batch, height, width, in_chans)` to `(batch, height', width', out_chans)`."""
+        return self.embed(x_BHWC.permute(0, 3, 1, 2))
 
 
 class DepthwiseMixing(nn.Module):

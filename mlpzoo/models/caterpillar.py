@@ -14,7 +14,7 @@ import itertools
 import operator
 import re
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import DropPath
@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from mlpzoo.layers import MlpBlock, create_activation
 from mlpzoo.layers.axis_mixing import AxialFusion
-from mlpzoo.layers.conv_map import ChannelMlp, ConvMap
+from mlpzoo.layers.batch_norm import BatchNormNHWC
+from mlpzoo.layers.conv_map import PatchConv, PatchDownsample
 from mlpzoo.layers.folding import channel_scale, is_fixed
 from mlpzoo.layers.linear import rest
 from mlpzoo.models._config import GridBoundConfig
@@ -101,7 +102,7 @@ class ShiftedPillars(nn.Module):
 
 
 class CaterpillarBlock(nn.Module):
-    """Local and axial mixing under one skip, then an MLP over the channels: `(B, C, H, W)` to the same."""
+    """Local and axial mixing under one skip, then an MLP over the channels: `(B, H, W, C)` to the same."""
 
     def __init__(
         self, dim: int, grid: Grid, mlp_dim: int, config: CaterpillarConfig, *, drop_path: float, **dd: Any
@@ -113,13 +114,15 @@ class CaterpillarBlock(nn.Module):
         mlp = MlpBlock(
             dim, mlp_dim, act_layer=config.act_layer, drop=config.proj_drop_rate, impl=rest(config.impl), **dd
         )
-        self.channel = ChannelMlp(nn.LayerNorm(dim, eps=config.norm_eps, **dd), mlp)
+        self.norm = nn.LayerNorm(dim, eps=config.norm_eps, **dd)
+        self.mlp = mlp
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """`(batch, dim, height, width)` to the same."""
-        x_BCHW = x_BCHW + self.drop_path(self.axial(self.local(x_BCHW)))
-        return x_BCHW + self.drop_path(self.channel(x_BCHW))
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """`(batch, height, width, dim)` to the same."""
+        mixed_BCHW = self.axial(self.local(x_BHWC.permute(0, 3, 1, 2)))
+        x_BHWC = x_BHWC + self.drop_path(mixed_BCHW.permute(0, 2, 3, 1))
+        return x_BHWC + self.drop_path(self.mlp(self.norm(x_BHWC)))
 
 
 class Caterpillar(PyramidBackbone):
@@ -127,17 +130,16 @@ class Caterpillar(PyramidBackbone):
 
     family = "caterpillar"
     config: CaterpillarConfig
-    map_layout: ClassVar = "NCHW"
 
     def build_stem(self, **dd: Any) -> nn.Module:
         """Patches that do not overlap, without a bias."""
         config = self.config
-        return ConvMap(config.in_chans, config.embed_dims[0], config.strides[0], bias=False, impl=config.impl, **dd)
+        return PatchConv(config.in_chans, config.embed_dims[0], config.strides[0], impl=config.impl, **dd)
 
     def build_downsample(self, stage: int, **dd: Any) -> nn.Module:
         """A convolution of the positions that become one, without a bias."""
         before, after = self.config.embed_dims[stage - 1 : stage + 1]
-        return ConvMap(before, after, self.config.strides[stage], bias=False, impl=self.config.impl, **dd)
+        return PatchDownsample(before, after, self.config.strides[stage], impl=self.config.impl, **dd)
 
     def build_block(self, stage: int, number: int, *, drop_path: float, **dd: Any) -> nn.Module:
         """One `CaterpillarBlock`."""
@@ -148,7 +150,7 @@ class Caterpillar(PyramidBackbone):
 
     def build_norm(self, dim: int, **dd: Any) -> nn.Module:
         """A BatchNorm."""
-        return nn.BatchNorm2d(dim, eps=self.config.norm_eps, **dd)
+        return BatchNormNHWC(dim, self.config.norm_eps, **dd)
 
     def reset_parameters(self) -> None:
         """Draw as PyTorch draws: the authors leave it at that."""
@@ -205,9 +207,9 @@ FORMAT = KeyMap(
         Rule(rf"{BLOCK}globalMix\.proj_w\.weight", rf"{OURS}axial.proj_h.weight", squeezed),
         Rule(rf"{BLOCK}globalMix\.proj_w\.bias", rf"{OURS}axial.proj_h.bias"),
         Rule(rf"{BLOCK}globalMix\.fuse\.weight", rf"{OURS}axial.fuse.weight"),
-        Rule(rf"{BLOCK}channelMix\.LN\.(weight|bias)", rf"{OURS}channel.norm.\3"),
-        Rule(rf"{BLOCK}channelMix\.FeedForward\.(fc[12])\.(weight|bias)", rf"{OURS}channel.mlp.\3.\4"),
-        Rule(rf"norm\.{BATCH_NORM}", r"norm.\1"),
+        Rule(rf"{BLOCK}channelMix\.LN\.(weight|bias)", rf"{OURS}norm.\3"),
+        Rule(rf"{BLOCK}channelMix\.FeedForward\.(fc[12])\.(weight|bias)", rf"{OURS}mlp.\3.\4"),
+        Rule(rf"norm\.{BATCH_NORM}", r"norm.bn.\1"),
         Rule(r"head\.(weight|bias)", r"head.\1"),
     ),
     rename=number_stages,

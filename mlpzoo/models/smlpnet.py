@@ -11,7 +11,7 @@ Shape suffixes: B batch, C channels, H × W positions.
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import DropPath
@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from mlpzoo.layers import MlpBlock, create_activation
 from mlpzoo.layers.axis_mixing import AxialFusion
-from mlpzoo.layers.conv_map import ChannelMlp, ConvMap, DepthwiseMixing
+from mlpzoo.layers.batch_norm import BatchNormNHWC
+from mlpzoo.layers.conv_map import DepthwiseMixing, PatchConv, PatchDownsample
 from mlpzoo.layers.linear import rest
 from mlpzoo.models._config import GridBoundConfig
 from mlpzoo.models._family import Family, Weights
@@ -36,7 +37,7 @@ class SMLPNetConfig(PyramidConfig, GridBoundConfig):
 
 
 class SMLPBlock(nn.Module):
-    """Local and axial mixing under one skip, then an MLP over the channels: `(B, C, H, W)` to the same."""
+    """Local and axial mixing under one skip, then an MLP over the channels: `(B, H, W, C)` to the same."""
 
     def __init__(
         self, dim: int, grid: Grid, mlp_dim: int, config: SMLPNetConfig, *, drop_path: float, **dd: Any
@@ -46,13 +47,15 @@ class SMLPBlock(nn.Module):
         self.local = DepthwiseMixing(dim, act, eps, **dd)
         self.axial = AxialFusion(dim, grid, create_activation(act), norm_eps=eps, impl=rest(config.impl), **dd)
         mlp = MlpBlock(dim, mlp_dim, act_layer=act, drop=config.proj_drop_rate, impl=rest(config.impl), **dd)
-        self.channel = ChannelMlp(nn.LayerNorm(dim, eps=eps, **dd), mlp)
+        self.norm = nn.LayerNorm(dim, eps=eps, **dd)
+        self.mlp = mlp
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """`(batch, dim, height, width)` to the same."""
-        x_BCHW = x_BCHW + self.drop_path(self.axial(self.local(x_BCHW)))
-        return x_BCHW + self.drop_path(self.channel(x_BCHW))
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """`(batch, height, width, dim)` to the same."""
+        mixed_BCHW = self.axial(self.local(x_BHWC.permute(0, 3, 1, 2)))
+        x_BHWC = x_BHWC + self.drop_path(mixed_BCHW.permute(0, 2, 3, 1))
+        return x_BHWC + self.drop_path(self.mlp(self.norm(x_BHWC)))
 
 
 class SMLPNet(PyramidBackbone):
@@ -60,16 +63,15 @@ class SMLPNet(PyramidBackbone):
 
     family = "smlpnet"
     config: SMLPNetConfig
-    map_layout: ClassVar = "NCHW"
 
     def build_stem(self, **dd: Any) -> nn.Module:
         """Patches of 4 pixels, without a bias."""
-        return ConvMap(self.config.in_chans, self.config.embed_dims[0], 4, bias=False, impl=self.config.impl, **dd)
+        return PatchConv(self.config.in_chans, self.config.embed_dims[0], 4, impl=self.config.impl, **dd)
 
     def build_downsample(self, stage: int, **dd: Any) -> nn.Module:
         """A 2×2 convolution of stride 2, without a bias."""
         before, after = self.config.embed_dims[stage - 1 : stage + 1]
-        return ConvMap(before, after, 2, bias=False, impl=self.config.impl, **dd)
+        return PatchDownsample(before, after, 2, impl=self.config.impl, **dd)
 
     def build_block(self, stage: int, number: int, *, drop_path: float, **dd: Any) -> nn.Module:
         """One `SMLPBlock`."""
@@ -80,7 +82,7 @@ class SMLPNet(PyramidBackbone):
 
     def build_norm(self, dim: int, **dd: Any) -> nn.Module:
         """A BatchNorm."""
-        return nn.BatchNorm2d(dim, eps=self.config.norm_eps, **dd)
+        return BatchNormNHWC(dim, self.config.norm_eps, **dd)
 
     def reset_parameters(self) -> None:
         """Draw as PyTorch draws: the authors leave it at that."""
@@ -138,10 +140,10 @@ FORMAT = KeyMap(
         Rule(rf"{BLOCK}1\.proh_w\.weight", rf"{OURS}axial.proj_h.weight", squeezed),
         Rule(rf"{BLOCK}1\.proh_w\.bias", rf"{OURS}axial.proj_h.bias"),
         Rule(rf"{BLOCK}1\.fuse\.weight", rf"{OURS}axial.fuse.weight"),
-        Rule(r"channel_mix\.(\d+)\.(\d+)\.1\.(weight|bias)", rf"{OURS}channel.norm.\3"),
-        Rule(r"channel_mix\.(\d+)\.(\d+)\.2\.net\.0\.(weight|bias)", rf"{OURS}channel.mlp.fc1.\3"),
-        Rule(r"channel_mix\.(\d+)\.(\d+)\.2\.net\.3\.(weight|bias)", rf"{OURS}channel.mlp.fc2.\3"),
-        Rule(rf"batch_norm\.{BATCH_NORM}", r"norm.\1"),
+        Rule(r"channel_mix\.(\d+)\.(\d+)\.1\.(weight|bias)", rf"{OURS}norm.\3"),
+        Rule(r"channel_mix\.(\d+)\.(\d+)\.2\.net\.0\.(weight|bias)", rf"{OURS}mlp.fc1.\3"),
+        Rule(r"channel_mix\.(\d+)\.(\d+)\.2\.net\.3\.(weight|bias)", rf"{OURS}mlp.fc2.\3"),
+        Rule(rf"batch_norm\.{BATCH_NORM}", r"norm.bn.\1"),
         Rule(r"mlp_head\.0\.(weight|bias)", r"head.\1"),
     ),
     rename_by_shapes=number_stages,

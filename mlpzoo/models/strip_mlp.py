@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from mlpzoo.layers import SplitReweight, create_activation
 from mlpzoo.layers.axis_mixing import fuse
-from mlpzoo.layers.conv_map import ConvMap, DepthwiseMixing
+from mlpzoo.layers.batch_norm import BatchNormNHWC
+from mlpzoo.layers.conv_map import DepthwiseMixing, PatchConv, PatchDownsample
 from mlpzoo.layers.grid_bound import GridAxes, GridBound
 from mlpzoo.layers.linear import apply_linear, rest
 from mlpzoo.models._config import GridBoundConfig
@@ -200,7 +201,7 @@ class ResponseNorm(nn.Module):
 
 
 class StripChannelMixing(nn.Module):
-    """7×7 depthwise convolution, LayerNorm, linear, activation, response norm, linear: `(B, C, H, W)` to the same."""
+    """7×7 depthwise convolution, LayerNorm, linear, activation, response norm, linear: `(B, H, W, C)` to the same."""
 
     def __init__(self, dim: int, mlp_dim: int, config: StripMLPConfig, **dd: Any) -> None:
         super().__init__()
@@ -214,15 +215,15 @@ class StripChannelMixing(nn.Module):
         self.fc2 = nn.Linear(mlp_dim, dim, **dd)
         self.drop2 = nn.Dropout(config.proj_drop_rate)
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """`(batch, dim, height, width)` to the same."""
-        x_BHWC = self.norm(self.conv(x_BCHW).permute(0, 2, 3, 1))
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """`(batch, height, width, dim)` to the same."""
+        x_BHWC = self.norm(self.conv(x_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         x_BHWC = self.drop1(self.response_norm(apply_linear(self.fc1, x_BHWC, self.act, impl=self.impl)))
-        return self.drop2(apply_linear(self.fc2, x_BHWC, impl=self.impl)).permute(0, 3, 1, 2)
+        return self.drop2(apply_linear(self.fc2, x_BHWC, impl=self.impl))
 
 
 class StripBlock(nn.Module):
-    """Token mixing and channel mixing, each with a skip: `(B, C, H, W)` to the same."""
+    """Token mixing and channel mixing, each with a skip: `(B, H, W, C)` to the same."""
 
     def __init__(
         self, dim: int, grid: Grid, mlp_dim: int, config: StripMLPConfig, *, drop_path: float, **dd: Any
@@ -232,10 +233,10 @@ class StripBlock(nn.Module):
         self.channel_mixing = StripChannelMixing(dim, mlp_dim, config, **dd)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """`(batch, dim, height, width)` to the same."""
-        x_BCHW = x_BCHW + self.drop_path(self.token_mixing(x_BCHW))
-        return x_BCHW + self.drop_path(self.channel_mixing(x_BCHW))
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """`(batch, height, width, dim)` to the same."""
+        x_BHWC = x_BHWC + self.drop_path(self.token_mixing(x_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        return x_BHWC + self.drop_path(self.channel_mixing(x_BHWC))
 
 
 class StripStage(Stage):
@@ -246,16 +247,20 @@ class StripStage(Stage):
         self.shortcuts = nn.ModuleList(shortcuts)
 
     def forward(  # type: ignore[override]
-        self, x_BCHW: Tensor, earlier: tuple[Tensor, ...]
+        self, x_BHWC: Tensor, earlier: tuple[Tensor, ...]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The map of the stage before and what the shortcuts carry, to this stage's map and what they carry on."""
-        x_BCHW = self.downsample(x_BCHW)
-        carried = (*(shortcut(y) for shortcut, y in zip(self.shortcuts, earlier, strict=True)), x_BCHW)
-        for y_BCHW in carried[:-1]:
-            x_BCHW = x_BCHW + y_BCHW
+        x_BHWC = self.downsample(x_BHWC)
+        carried = (*map(_through, self.shortcuts, earlier), x_BHWC)
+        for y_BHWC in carried[:-1]:
+            x_BHWC = x_BHWC + y_BHWC
         for block in self.blocks:
-            x_BCHW = recomputed(block, x_BCHW) if self.grad_checkpointing else block(x_BCHW)
-        return x_BCHW, (() if isinstance(self.downsample, nn.Identity) else carried)
+            x_BHWC = recomputed(block, x_BHWC) if self.grad_checkpointing else block(x_BHWC)
+        return x_BHWC, (() if isinstance(self.downsample, nn.Identity) else carried)
+
+
+def _through(conv: nn.Module, x_BHWC: Tensor) -> Tensor:
+    return conv(x_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 class StripMLP(PyramidBackbone):
@@ -263,17 +268,16 @@ class StripMLP(PyramidBackbone):
 
     family = "strip_mlp"
     config: StripMLPConfig
-    map_layout: ClassVar = "NCHW"
     parts_are_a_chain = False
 
     def build_stem(self, **dd: Any) -> nn.Module:
         """Patches of 4 pixels, without a bias."""
-        return ConvMap(self.config.in_chans, self.config.embed_dims[0], 4, bias=False, impl=self.config.impl, **dd)
+        return PatchConv(self.config.in_chans, self.config.embed_dims[0], 4, impl=self.config.impl, **dd)
 
     def build_downsample(self, stage: int, **dd: Any) -> nn.Module:
         """A 2×2 convolution of stride 2, without a bias."""
         before, after = self.config.embed_dims[stage - 1 : stage + 1]
-        return ConvMap(before, after, 2, bias=False, impl=self.config.impl, **dd)
+        return PatchDownsample(before, after, 2, impl=self.config.impl, **dd)
 
     def build_stage(self, stage: int, downsample: nn.Module, blocks: nn.Sequential) -> Stage:
         """A `StripStage` with a shortcut from each stage before but the first."""
@@ -292,7 +296,7 @@ class StripMLP(PyramidBackbone):
 
     def build_norm(self, dim: int, **dd: Any) -> nn.Module:
         """A BatchNorm."""
-        return nn.BatchNorm2d(dim, eps=self.config.norm_eps, **dd)
+        return BatchNormNHWC(dim, self.config.norm_eps, **dd)
 
     def walk(self, x: Tensor, last: int) -> Iterator[Tensor]:
         """What leaves each stage."""

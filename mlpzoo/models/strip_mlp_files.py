@@ -66,7 +66,7 @@ FORMATS = (
             Rule(rf"{CHANNEL}(fc[12]){WB}", r"\1.channel_mixing.\2.\3"),
             Rule(rf"{CHANNEL}grn\.gamma", r"\1.channel_mixing.response_norm.weight", flat),
             Rule(rf"{CHANNEL}grn\.beta", r"\1.channel_mixing.response_norm.bias", flat),
-            Rule(rf"norm{BATCH_NORM}", r"norm.\1"),
+            Rule(rf"norm{BATCH_NORM}", r"norm.bn.\1"),
             Rule(rf"head{WB}", r"head.\1"),
         ),
         rename=number_stages,
