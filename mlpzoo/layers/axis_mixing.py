@@ -81,8 +81,8 @@ def fused(weight: Tensor, bias: Tensor | None, impl: str, *branches: Tensor) -> 
     batch, _, height, width = first.shape
     rows = [branch.permute(0, 2, 3, 1).flatten(0, 2) for branch in branches]
     y = F.linear(rows[0], parts[0], bias)
-    # In place is safe: the gradient of a sum of products needs their factors alone.
-    in_place = fast_path(*branches, weight) and not torch.is_autocast_enabled(first.device.type)
+    # In place is safe: the gradient of a sum of products needs their factors alone. Autocast wants to choose the type.
+    in_place = fast_path(*branches, weight) and y.dtype == weight.dtype == first.dtype
     for row, part in zip(rows[1:], parts[1:], strict=True):
         y = y.addmm_(row, part.T) if in_place else torch.addmm(y, row, part.T)
     return y.unflatten(0, (batch, height, width)).permute(0, 3, 1, 2)
@@ -140,6 +140,5 @@ class AxialFusion(GridBound):
     def folded(self) -> nn.Module:
         """Itself with its BatchNorm fixed."""
         if is_fixed(self.norm):
-            assert isinstance(self.norm, nn.BatchNorm2d)
             self.register_module("norm", channel_scale(self.norm))
         return self

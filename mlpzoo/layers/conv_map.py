@@ -82,6 +82,5 @@ class DepthwiseMixing(nn.Module):
     def folded(self) -> nn.Module:
         """Itself with its BatchNorm fixed, which cannot go: an activation follows."""
         if is_fixed(self.norm):
-            assert isinstance(self.norm, nn.BatchNorm2d)
             self.register_module("norm", channel_scale(self.norm))
         return self

@@ -96,7 +96,6 @@ class ShiftedPillars(nn.Module):
     def folded(self) -> nn.Module:
         """Itself with its BatchNorm fixed."""
         if is_fixed(self.norm):
-            assert isinstance(self.norm, nn.BatchNorm2d)
             self.register_module("norm", channel_scale(self.norm))
         return self
 

@@ -18,7 +18,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from mlpzoo.layers import ConvEmbed, Downsample, MlpBlock
+from mlpzoo.layers import ConvEmbed, Downsample, MlpBlock, create_activation
 from mlpzoo.layers.folding import channel_scale, is_fixed
 from mlpzoo.layers.linear import apply_linear, apply_linear_to, rest
 from mlpzoo.models._family import Family, Weights
@@ -31,9 +31,11 @@ from mlpzoo.ops.resize import Grid
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RaMLPConfig(PyramidConfig):
-    """Settings of a RaMLP. Its MLPs always have a squared ReLU: `act_layer` has no effect.
+    """Settings of a RaMLP.
 
     Attributes:
+        act_layer: activation of the blocks' MLPs: `"squared_relu"`, which is the authors' and has a learned number
+            added, or the name of any other.
         token_ratios: channels of each stage's token mixing for every channel of the map.
         bands: bands that the rows, and the columns, of each stage's map are cut into.
         head_dims: channels of a head of each stage; bands² × head_dims numbers are mixed at once.
@@ -45,6 +47,7 @@ class RaMLPConfig(PyramidConfig):
     bands: tuple[int, ...] = (8, 4, 2, 1)
     head_dims: tuple[int, ...] = (1, 4, 16, 64)
     scaled_skips: tuple[bool, ...] = (False, False, True, True)
+    act_layer: str = "squared_relu"
     norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
@@ -126,7 +129,6 @@ class RegionAwareMixing(nn.Module):
     def folded(self) -> nn.Module:
         """Itself with its first BatchNorm fixed."""
         if is_fixed(self.norm1):
-            assert isinstance(self.norm1, nn.BatchNorm2d)
             self.register_module("norm1", channel_scale(self.norm1))
         return self
 
@@ -156,7 +158,8 @@ class RaMLPBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=config.norm_eps, **dd)
         options: dict[str, Any] = {"bias": False, "drop": config.proj_drop_rate, "impl": impl}
         self.mlp = MlpBlock(dim, int(dim * config.mlp_ratios[stage]), **options, **dd)
-        self.mlp.act = BiasedSquaredReLU(**dd)
+        squared = config.act_layer == "squared_relu"
+        self.mlp.act = BiasedSquaredReLU(**dd) if squared else create_activation(config.act_layer)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
         scaled = config.scaled_skips[stage]
         self.skip1 = nn.Parameter(torch.ones(dim, **dd)) if scaled else None

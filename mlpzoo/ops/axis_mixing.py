@@ -6,6 +6,7 @@ Shape suffixes: B batch, C channels, H × W positions, L positions of a line rea
 import torch.nn.functional as F
 from torch import Tensor
 
+from mlpzoo.ops.dispatch import one_call
 from mlpzoo.ops.token_linear import token_linear
 
 
@@ -15,6 +16,7 @@ def axis_mixing_reference(x_BCHW: Tensor, w_ML: Tensor, b_M: Tensor | None, axis
     return F.conv2d(x_BCHW.permute(order), w_ML[:, :, None, None], b_M).permute(order)
 
 
+@one_call
 def axis_mixing(x_BCHW: Tensor, w_ML: Tensor, b_M: Tensor | None, axis: int, impl: str = "auto") -> Tensor:
     """Mix the positions of each line along one axis, the same way in every channel and every line.
 

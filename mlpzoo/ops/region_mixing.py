@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from mlpzoo.ops.dispatch import one_call
 from mlpzoo.ops.token_linear import token_linear
 
 
@@ -19,6 +20,7 @@ def region_mixing_reference(x_BHWM: Tensor, w_VV: Tensor, bands: int) -> Tensor:
     return rearrange(mixed, "b r c g (d p q) -> b (p r) (q c) (g d)", p=bands, q=bands).contiguous()
 
 
+@one_call
 def region_mixing(x_BHWM: Tensor, w_VV: Tensor, bands: int, impl: str = "auto") -> Tensor:
     """Mix, for each position of a band, the positions at the same place of all bands and the channels of a head.
 

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mlpzoo.ops.dispatch import one_call
+
 PADDINGS = ((0, 0, 0, 1), (0, 0, 1, 0), (1, 0, 0, 0), (0, 1, 0, 0))
 """Zeros that stand in for neighbours beyond the border, as `F.pad` takes them, of each quarter: t, b, r, l."""
 
@@ -26,6 +28,7 @@ def shifted_pillars_reference(x_BCHW: Tensor, weight: Tensor, bias: Tensor | Non
     return torch.cat([F.conv2d(_moved(x_BCHW, padding), w, b) for padding, w, b in quarters], 1)
 
 
+@one_call
 def shifted_pillars(x_BCHW: Tensor, weight: Tensor, bias: Tensor | None, impl: str = "auto") -> Tensor:
     """Project four copies of a map, each moved by one position, to a quarter of the channels each.
 

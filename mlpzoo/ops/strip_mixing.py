@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from mlpzoo.ops.dispatch import one_call
+
 
 def strip_mixing_reference(x_BCHW: Tensor, w_GMLT: Tensor, b_N: Tensor, axis: int) -> Tensor:
     """The same map as `strip_mixing`, as the authors write it: lines in the place of channels, a grouped convolution.
@@ -22,6 +24,7 @@ def strip_mixing_reference(x_BCHW: Tensor, w_GMLT: Tensor, b_N: Tensor, axis: in
     return rearrange(y, f"b (g {line}) k {other} -> b (k g) h w", g=groups)
 
 
+@one_call
 def strip_mixing(x_BCHW: Tensor, w_GMLT: Tensor, b_N: Tensor, axis: int, impl: str = "auto") -> Tensor:
     """Mix the positions of three neighbouring lines along an axis, in each group of channels by its own weight.
 
