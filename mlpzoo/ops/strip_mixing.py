@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from mlpzoo.ops.dispatch import one_call
+from mlpzoo.ops.dispatch import fast_path, one_call
 
 
 def strip_mixing_reference(x_BCHW: Tensor, w_GMLT: Tensor, b_N: Tensor, axis: int) -> Tensor:
@@ -59,10 +59,14 @@ def strip_mixing(x_BCHW: Tensor, w_GMLT: Tensor, b_N: Tensor, axis: int, impl: s
     # (B, K, G, H, W) to (G, L, O, B, K).
     order = (2, axis + 1, 6 - axis, 0, 1)
     x_GLOBK = F.pad(x_BCHW.unflatten(1, (-1, groups)).permute(order), (0, 0, 0, 0, 1, 1)).contiguous()
-    before, own, after = w_GMLT.unbind(3)
+    # Products of batches want dense matrices; the weights are small.
+    before, own, after = w_GMLT.permute(3, 0, 1, 2).contiguous()
     y_GMN = torch.baddbmm(b_N.view(groups, length, 1), own, x_GLOBK[:, :, 1 : lines + 1].flatten(2))
-    y_GMN = torch.baddbmm(y_GMN, before, x_GLOBK[:, :, :lines].flatten(2))
-    y_GMN = torch.baddbmm(y_GMN, after, x_GLOBK[:, :, 2:].flatten(2))
+    # In place is safe: the gradient of a sum of products needs their factors alone. Autocast wants to choose the type.
+    in_place = fast_path(x_BCHW, w_GMLT, b_N) and x_BCHW.dtype == w_GMLT.dtype == y_GMN.dtype
+    add = torch.Tensor.baddbmm_ if in_place else torch.baddbmm
+    y_GMN = add(y_GMN, before, x_GLOBK[:, :, :lines].flatten(2))
+    y_GMN = add(y_GMN, after, x_GLOBK[:, :, 2:].flatten(2))
     y_GMOBK = y_GMN.unflatten(2, (lines, x_BCHW.shape[0], -1))
     # To (B, H, W, K, G), whose last two are the channels.
     back = (3, 1, 2, 4, 0) if axis == 2 else (3, 2, 1, 4, 0)
