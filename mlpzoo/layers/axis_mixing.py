@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlpzoo.layers.folding import channel_scale, has_hooks, is_fixed
+from mlpzoo.layers.folding import channel_scale, is_fixed
 from mlpzoo.layers.grid_bound import GridAxes, GridBound
 from mlpzoo.ops.axis_mixing import axis_mixing
 from mlpzoo.ops.dispatch import fast_path, one_call
@@ -90,7 +90,8 @@ def fused(weight: Tensor, bias: Tensor | None, impl: str, *branches: Tensor) -> 
 
 def fuse(layer: nn.Module, impl: str, *branches: Tensor) -> Tensor:
     """What a 1×1 convolution makes of branches side by side; a layer that is more than that gets them so."""
-    if type(layer) is nn.Conv2d and not has_hooks(layer):
+    if fast_path(layer):
+        assert isinstance(layer, nn.Conv2d)
         return fused(layer.weight, layer.bias, impl, *branches)
     return layer(torch.cat(branches, 1))
 

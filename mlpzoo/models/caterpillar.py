@@ -16,6 +16,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import DropPath
 from torch import Tensor, nn
@@ -30,6 +32,7 @@ from mlpzoo.models._config import GridBoundConfig
 from mlpzoo.models._family import Family, Weights
 from mlpzoo.models._keymap import KeyMap, Rule
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig
+from mlpzoo.ops import fast_path
 from mlpzoo.ops.resize import Grid
 from mlpzoo.ops.shifted_pillars import shifted_pillars
 
@@ -91,7 +94,12 @@ class ShiftedPillars(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """`(batch, dim, height, width)` to the same."""
         x_BCHW = self.act(self.norm(x_BCHW))
-        return self.fuse(shifted_pillars(x_BCHW, self.proj.weight, self.proj.bias, self.impl))
+        if fast_path(self.proj):
+            return self.fuse(shifted_pillars(x_BCHW, self.proj.weight, self.proj.bias, self.impl))
+        # A layer in its place, or one that is watched, sees one map, with zeros for neighbours beyond the border.
+        below, above, left, right = self.proj(F.pad(x_BCHW, (1, 1, 1, 1))).chunk(4, 1)
+        quarters = (below[..., 2:, 1:-1], above[..., :-2, 1:-1], left[..., 1:-1, :-2], right[..., 1:-1, 2:])
+        return self.fuse(torch.cat(quarters, 1))
 
     def folded(self) -> nn.Module:
         """Itself with its BatchNorm fixed."""

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from mlpzoo.ops.dispatch import one_call
 
-PADDINGS = ((0, 0, 0, 1), (0, 0, 1, 0), (1, 0, 0, 0), (0, 1, 0, 0))
+SIDES = ((0, 0, 0, 1), (0, 0, 1, 0), (1, 0, 0, 0), (0, 1, 0, 0))
 """Zeros that stand in for neighbours beyond the border, as `F.pad` takes them, of each quarter: t, b, r, l."""
 
 
 def _moved(x_BCHW: Tensor, padding: tuple[int, ...]) -> Tensor:
-    """The map moved by one position: `padding` says where zeros come in, and what lies opposite goes."""
+    """The map moved by one position: an entry of `SIDES` says where zeros come in, and what lies opposite goes."""
     _, right, _, bottom = padding
     height, width = x_BCHW.shape[2:]
     return F.pad(x_BCHW, padding)[:, :, bottom : bottom + height, right : right + width]
@@ -24,7 +24,7 @@ def shifted_pillars_reference(x_BCHW: Tensor, weight: Tensor, bias: Tensor | Non
     """The same map as `shifted_pillars`, as the authors write it: four moved maps, four convolutions."""
     kernels = weight.chunk(4)
     biases = (None,) * 4 if bias is None else bias.chunk(4)
-    quarters = zip(PADDINGS, kernels, biases, strict=True)
+    quarters = zip(SIDES, kernels, biases, strict=True)
     return torch.cat([F.conv2d(_moved(x_BCHW, padding), w, b) for padding, w, b in quarters], 1)
 
 
