@@ -3,32 +3,18 @@
 import dataclasses
 import itertools
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from timm.data import ImageNetInfo
 from torch import Tensor, nn
 
+from mlpzoo.images import MAX_ASPECT, FilePath, ImageError, read_image
 from mlpzoo.registry import create_model, list_pretrained, model_info
 from mlpzoo.transforms import create_transform, data_config_of
 from mlpzoo.weights import CheckpointError, identify_checkpoint, load_checkpoint, read_config
-
-FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-"""Formats read. Pillow knows more, some of which start other programs (EPS) or run long on purpose-made files."""
-
-MAX_ASPECT = 100
-"""Longer side over shorter, at most: transforms resize by the shorter side, so a thin strip would become huge."""
-
-FilePath = str | os.PathLike[str]
-
-
-class ImageError(ValueError):
-    """A file cannot be read as an image: the message names the file and the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,82 +25,13 @@ class Prediction:
         path: the file, as it was given.
         classes: pairs of class name and probability, the most probable first; empty if the file cannot be read.
         error: why the file cannot be read, else None.
+        notes: what could not be used of a file that was read nevertheless.
     """
 
     path: FilePath
     classes: tuple[tuple[str, float], ...] = ()
     error: ImageError | None = None
-
-
-def read_image(
-    source: FilePath | BinaryIO, mode: Literal["L", "RGB"] = "RGB", *, name: str | None = None
-) -> Image.Image:
-    """Read an image file upright, with 8 bits a channel and nothing transparent.
-
-    The EXIF rotation is applied, transparent pixels are put on white, 16-bit grayscale is scaled to 8 bits, and
-    palettes and CMYK are converted. Of an animation the first frame is read.
-
-    Args:
-        source: a file in one of `FORMATS`, told by content, or its bytes as a stream that can seek.
-        mode: `"RGB"` for colour, `"L"` for grayscale.
-        name: what a stream is called in errors.
-
-    Returns:
-        The image in that mode.
-
-    Raises:
-        ImageError: when the file is missing, damaged, no image, or would unpack to an enormous one.
-    """
-    if isinstance(source, str | os.PathLike):
-        name, source = os.fspath(source), Path(source)
-    try:
-        return _read(source, mode)
-    except ImageError as error:
-        reason = str(error)
-    except FileNotFoundError:
-        reason = "there is no such file"
-    except UnidentifiedImageError:
-        reason = f"it is no image, or not in a format read here ({', '.join(FORMATS)})"
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        reason = f"it unpacks to more than {Image.MAX_IMAGE_PIXELS:,} pixels; refused"
-    except PermissionError as error:
-        reason = str(error.strerror)
-    except Exception as error:
-        # Decoders fed a damaged file raise whatever they stumble over.
-        reason = f"it is damaged or cut short ({error})"
-    raise ImageError(f"cannot read {name or 'an image'}: {reason}")
-
-
-def _read(source: Path | BinaryIO, mode: str) -> Image.Image:
-    if isinstance(source, Path) and source.is_dir():
-        raise ImageError("it is a folder")
-    if isinstance(source, Path) and source.exists() and not source.is_file():
-        raise ImageError("it is no regular file")
-    with warnings.catch_warnings():
-        # Pillow's remarks on odd metadata are of no use here; its warning of a huge image is a refusal.
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(source, formats=FORMATS) as file:
-            image = _scaled_to_8_bits(ImageOps.exif_transpose(file))
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return image.convert(mode)
-
-
-def _scaled_to_8_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grayscale, which Pillow's own conversion to 8 bits may clip instead; others pass unchanged."""
-    if image.mode == "F":
-        raise ImageError("its samples are floating-point numbers, whose range is unknown: save it with 8 or 16 bits")
-    if not image.mode.startswith("I"):
-        return image
-    samples = np.asarray(image).astype(np.int64)
-    if samples.min() < 0 or samples.max() > 65535:
-        raise ImageError("its samples are 32-bit numbers, whose range is unknown: save it with 8 or 16 bits")
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        samples[samples == transparent] = 65535
-    return Image.fromarray(((samples + 128) // 257).astype(np.uint8))
+    notes: tuple[str, ...] = ()
 
 
 def load_classifier(
@@ -172,6 +89,7 @@ def predict(
     labels: Sequence[str] | None = None,
     top_k: int = 5,
     batch_size: int = 32,
+    max_pixels: int | None = None,
 ) -> Iterator[Prediction]:
     """Classify image files, in order, going on past those that cannot be read.
 
@@ -185,15 +103,16 @@ def predict(
             the class for any other.
         top_k: how many classes to give for each image, the most probable first; all if there are fewer.
         batch_size: images in one forward pass.
+        max_pixels: how many pixels an image may have, see `read_image`.
 
     Returns:
         One `Prediction` a file, made as they are asked for.
 
     Raises:
-        ValueError: when the model, the labels or the two numbers are unusable; at the call.
+        ValueError: when the model, the labels or the numbers are unusable; at the call.
     """
-    for name, number in (("top_k", top_k), ("batch_size", batch_size)):
-        if number < 1:
+    for name, number in (("top_k", top_k), ("batch_size", batch_size), ("max_pixels", max_pixels)):
+        if number is not None and number < 1:
             raise ValueError(f"{name} must be 1 or more, got {number}")
     num_classes = getattr(model, "num_classes", 0)
     if num_classes < 1:
@@ -203,24 +122,39 @@ def predict(
     if len(labels) != num_classes:
         raise ValueError(f"got names of {len(labels)} classes, but the model has {num_classes}")
     files = [paths] if isinstance(paths, str | os.PathLike) else paths
-    return _predict(model.eval(), _Preparation(model), files, labels, min(top_k, num_classes), batch_size)
+    return _predict(model.eval(), _Preparation(model, max_pixels), files, labels, min(top_k, num_classes), batch_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Prepared:
+    """An image as the model takes it, or why there is none."""
+
+    path: FilePath
+    pixels: Tensor | None
+    error: ImageError | None
+    notes: tuple[str, ...]
 
 
 class _Preparation:
     """From a file to what the model takes."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, max_pixels: int | None) -> None:
         self.mode: Literal["L", "RGB"] = "L" if data_config_of(model)["input_size"][0] == 1 else "RGB"
         self.transform = create_transform(model)
+        self.max_pixels = max_pixels
 
-    def __call__(self, path: FilePath) -> Tensor:
-        image = read_image(path, self.mode)
-        if max(image.size) > MAX_ASPECT * min(image.size):
-            raise ImageError(
-                f"cannot use {os.fspath(path)}: {image.width}×{image.height} pixels, one side more than {MAX_ASPECT} "
-                "times the other"
-            )
-        return self.transform(image)
+    def __call__(self, path: FilePath) -> _Prepared:
+        notes: list[str] = []
+        try:
+            image = read_image(path, self.mode, max_pixels=self.max_pixels, warn=notes.append)
+            if max(image.size) > MAX_ASPECT * min(image.size):
+                raise ImageError(
+                    f"cannot use {os.fspath(path)}: {image.width}×{image.height} pixels, one side more than "
+                    f"{MAX_ASPECT} times the other"
+                )
+        except ImageError as error:
+            return _Prepared(path, None, error, tuple(notes))
+        return _Prepared(path, self.transform(image), None, tuple(notes))
 
 
 def _predict(
@@ -233,14 +167,8 @@ def _predict(
 ) -> Iterator[Prediction]:
     anchor = next(model.parameters())
     remaining = iter(paths)
-    while batch := list(itertools.islice(remaining, batch_size)):
-        prepared: list[Tensor | ImageError] = []
-        for path in batch:
-            try:
-                prepared.append(prepare(path))
-            except ImageError as error:
-                prepared.append(error)
-        images = [image for image in prepared if isinstance(image, Tensor)]
+    while batch := [prepare(path) for path in itertools.islice(remaining, batch_size)]:
+        images = [image.pixels for image in batch if image.pixels is not None]
         results: Iterator[tuple[tuple[str, float], ...]] = iter(())
         if images:
             with torch.inference_mode():
@@ -250,8 +178,6 @@ def _predict(
                 tuple((labels[i], p) for p, i in zip(values, indices, strict=True))
                 for values, indices in zip(top.values.tolist(), top.indices.tolist(), strict=True)
             )
-        for path, outcome in zip(batch, prepared, strict=True):
-            if isinstance(outcome, ImageError):
-                yield Prediction(path, error=outcome)
-            else:
-                yield Prediction(path, next(results))
+        for image in batch:
+            classes = () if image.error else next(results)
+            yield Prediction(image.path, classes, image.error, image.notes)

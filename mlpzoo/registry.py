@@ -5,7 +5,7 @@ import difflib
 import fnmatch
 import functools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import nn
 
 from mlpzoo._model_table import ModelSize, digest, measure, read_table
-from mlpzoo.models import CLASSIFICATION, FAMILIES, Backbone, BackboneConfig, Family, families
+from mlpzoo.models import CLASSIFICATION, FAMILIES, Backbone, Family, families
 from mlpzoo.weights import (
     CONFIG,
     CheckpointError,
@@ -67,17 +67,14 @@ def create_model(
         mlpzoo.CheckpointError: when a file does not fit or cannot be had.
     """
     if name.startswith((LOCAL, HUB)):
-        folder = _folder(name, options.pop("cache_dir", None))
-        config = read_config(folder)
+        folder = folder_of(name, options.pop("cache_dir", None))
+        config = read_folder(folder, CLASSIFICATION)
         name = config["architecture"]
-        task = config.get("task", CLASSIFICATION)
-        if task != CLASSIFICATION:
-            raise CheckpointError(f"{folder} holds a network for {task} ({name}){_created_elsewhere(task)}")
-        options = {**config.get("model_args", {}), **options}
+        options = {**config["model_args"], **options}
         options.setdefault("pretrained_cfg_overlay", _overlay(config.get("pretrained_cfg", {})))
         checkpoint_path = checkpoint_path or weights_file(folder)
         pretrained = False
-    _check_name(name)
+    check_name(name)
     model = timm.create_model(name, pretrained=pretrained, **options)
     if checkpoint_path:
         load_checkpoint(model, checkpoint_path)
@@ -164,9 +161,9 @@ def model_info(name: str) -> ModelInfo:
     Raises:
         ValueError: for an unknown name, with the nearest ones.
     """
-    _check_name(name)
+    check_name(name)
     base, _, tag = name.partition(".")
-    family = _family_of(base)
+    family = family_of(base)
     tags = _tags(family, base)
     weights = family.weights.get(f"{base}.{tag or _default_tag(family, base)}")
     data = timm.models.get_pretrained_cfg(name)
@@ -195,7 +192,7 @@ def model_info(name: str) -> ModelInfo:
 def size_digest(name: str) -> str:
     """A digest of all that tells how large a model is, of a name with or without a tag: see `mlpzoo._model_table`."""
     base, _, tag = name.partition(".")
-    family = _family_of(base)
+    family = family_of(base)
     weights = family.weights.get(f"{base}.{tag or _default_tag(family, base)}")
     config = config_with(family.variants[base], base, weights.overrides if weights else {})
     data = timm.models.get_pretrained_cfg(name)
@@ -207,8 +204,16 @@ def measure_size(name: str) -> ModelSize:
     return measure(timm.create_model(name, device="meta"), timm.models.get_pretrained_cfg(name).input_size)
 
 
-def config_with(config: BackboneConfig, name: str, overrides: Mapping[str, Any]) -> BackboneConfig:
+def config_with(
+    config: Any, name: str, overrides: Mapping[str, Any], build_options: Sequence[str] = BUILD_OPTIONS
+) -> Any:
     """A variant's config with some fields replaced.
+
+    Args:
+        config: the variant's.
+        name: its name.
+        overrides: field to value.
+        build_options: what else a caller may give, for the error.
 
     Raises:
         TypeError: for a field the family does not have, listing those it has.
@@ -217,23 +222,26 @@ def config_with(config: BackboneConfig, name: str, overrides: Mapping[str, Any])
     known = [field.name for field in dataclasses.fields(config)]
     wrong = [option for option in overrides if option not in known]
     if wrong:
-        near = difflib.get_close_matches(wrong[0], [*known, *BUILD_OPTIONS], 1)
+        near = difflib.get_close_matches(wrong[0], [*known, *build_options], 1)
         hint = f" (did you mean '{near[0]}'?)" if near else ""
         raise TypeError(
             f"{name} has no option '{wrong[0]}'{hint}. Its options: {', '.join(sorted(known))}. "
-            f"Every model also takes {', '.join(BUILD_OPTIONS[:4])}"
+            f"Every model also takes {', '.join(build_options[:4])}"
         )
     return dataclasses.replace(config, **overrides)
 
 
 def family_of(name: str) -> Family:
-    """The family of a model.
+    """The family of a model, whatever its task.
 
     Raises:
-        ValueError: for an unknown name, with the nearest ones.
+        ValueError: for an unknown name.
     """
-    _check_name(name)
-    return _family_of(name.split(".")[0])
+    variant = name.split(".")[0]
+    for family in FAMILIES.values():
+        if variant in family.variants:
+            return family
+    raise ValueError(f"unknown model '{variant}'")
 
 
 def register(family: Family) -> None:
@@ -357,7 +365,24 @@ def _overlay(pretrained_cfg: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(v) if isinstance(v, list) else v for key, v in pretrained_cfg.items() if key in known}
 
 
-def _folder(name: str, cache_dir: str | Path | None) -> Path:
+def read_folder(folder: Path, task: str) -> dict[str, Any]:
+    """The config of a folder that holds a network for a task, with a table `model_args`.
+
+    Raises:
+        CheckpointError: when it holds none, saying which function opens it if any does.
+    """
+    config = read_config(folder)
+    name = config["architecture"]
+    found = next((family.task for family in FAMILIES.values() if name in family.variants), CLASSIFICATION)
+    found = config.get("task", found)
+    if found != task:
+        raise CheckpointError(f"{folder} holds a network for {found} ({name}){_created_elsewhere(found, task)}")
+    if not isinstance(config.setdefault("model_args", {}), dict):
+        raise CheckpointError(f"model_args in the config of {folder} is no table of options")
+    return config
+
+
+def folder_of(name: str, cache_dir: str | Path | None) -> Path:
     """The folder that a `local-dir:` or `hf-hub:` name means, its two files downloaded."""
     if name.startswith(LOCAL):
         return Path(name.removeprefix(LOCAL))
@@ -386,13 +411,9 @@ def _tags(family: Family, name: str) -> list[str]:
     return [tagged.split(".", 1)[1] for tagged in family.weights if tagged.split(".")[0] == name]
 
 
-def _family_of(name: str) -> Family:
-    return next(family for family in families() if name in family.variants)
-
-
-def _created_elsewhere(task: str) -> str:
+def _created_elsewhere(task: str, wanted: str) -> str:
     creator = CREATED_BY.get(task)
-    return f", which {creator} builds, not {CREATED_BY[CLASSIFICATION]}" if creator else ""
+    return f", which {creator} builds, not {CREATED_BY[wanted]}" if creator else ""
 
 
 def _filtered(names: list[str], filter: str | list[str]) -> list[str]:
@@ -401,16 +422,23 @@ def _filtered(names: list[str], filter: str | list[str]) -> list[str]:
     return [name for name in names if not patterns or any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str, task: str = CLASSIFICATION) -> None:
+    """Refuse what is no model's name, with or without a tag.
+
+    Raises:
+        ValueError: with the nearest names, or the function that builds networks of another task.
+    """
     base, _, tag = name.partition(".")
-    if base not in list_models():
+    names = list_models(task=task)
+    if base not in names:
         other = next((family.task for family in FAMILIES.values() if base in family.variants), None)
         if other:
-            raise ValueError(f"{base} is a network for {other}{_created_elsewhere(other)}")
-        near = difflib.get_close_matches(base, list_models(), 3, 0.5)
-        hint = f"The nearest: {', '.join(near)}." if near else f"The models: {', '.join(list_models())}."
-        raise ValueError(f"unknown model '{base}'. {hint} `mlpzoo.list_models()` lists all")
-    tags = _tags(_family_of(base), base)
+            raise ValueError(f"{base} is a network for {other}{_created_elsewhere(other, task)}")
+        near = difflib.get_close_matches(base, names, 3, 0.5)
+        hint = f"The nearest: {', '.join(near)}." if near else f"The models: {', '.join(names)}."
+        argument = "" if task == CLASSIFICATION else f"task='{task}'"
+        raise ValueError(f"unknown model '{base}'. {hint} `mlpzoo.list_models({argument})` lists all")
+    tags = _tags(family_of(base), base)
     if tag and tag not in tags:
         known = f"it has {', '.join(f'{base}.{known}' for known in tags)}" if tags else "none are released for it"
         raise ValueError(f"unknown weights '{name}': {known}")

@@ -1,5 +1,8 @@
 """Image files of every kind people have, and files that are none."""
 
+import io
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,8 @@ from sklearn.datasets import load_sample_image
 from torch import nn
 
 import mlpzoo
-from mlpzoo.inference import ImageError, load_classifier, predict, read_image
+from mlpzoo.images import ImageError, read_image
+from mlpzoo.inference import load_classifier, predict
 from mlpzoo.weights import save_folder
 
 OPTIONS = {"img_size": 32, "embed_dim": 16, "depth": 1, "tokens_mlp_dim": 8, "channels_mlp_dim": 16, "num_classes": 3}
@@ -97,6 +101,75 @@ def test_images_that_unpack_to_enormous_ones_are_refused(tmp_path, monkeypatch):
         read_image(tmp_path / "large.png")
 
 
+def test_the_limit_of_pixels_can_be_raised(tmp_path, monkeypatch):
+    Image.new("RGB", (300, 200), "red").save(tmp_path / "large.tif")
+    Image.new("RGB", (300, 200), "red").save(tmp_path / "large.webp")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20_000)
+    for name in ("large.tif", "large.webp"):
+        with pytest.raises(ImageError, match="unpacks to more than 20,000 pixels; refused"):
+            read_image(tmp_path / name)
+        with pytest.raises(ImageError, match="more than 59,999 pixels; refused.*--max-pixels N"):
+            read_image(tmp_path / name, max_pixels=59_999)
+        assert read_image(tmp_path / name, max_pixels=60_000).size == (300, 200)
+        assert Image.MAX_IMAGE_PIXELS == 20_000
+    with pytest.raises(ImageError, match="more than 100 pixels"):
+        read_image(tmp_path / "large.tif", max_pixels=100)
+    with pytest.raises(ValueError, match="max_pixels must be 1 or more, got 0"):
+        read_image(tmp_path / "large.tif", max_pixels=0)
+
+
+def test_raising_the_limit_is_no_business_of_other_threads(tmp_path, monkeypatch):
+    Image.new("L", (300, 200)).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20_000)
+
+    def read(limit):
+        try:
+            return read_image(tmp_path / "large.png", max_pixels=limit).size
+        except ImageError:
+            return None
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(read, [None, 60_000, 59_999, 70_000] * 20))
+    assert found == [None, (300, 200), None, (300, 200)] * 20
+    assert Image.MAX_IMAGE_PIXELS == 20_000
+
+
+def test_images_beyond_twice_pillows_limit_are_predicted(model, tmp_path, monkeypatch):
+    Image.new("RGB", (900, 700), "blue").save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200_000)
+    (refused,) = predict(model, tmp_path / "large.png")
+    assert "more than 200,000 pixels" in str(refused.error)
+    (found,) = predict(model, tmp_path / "large.png", max_pixels=630_000)
+    assert (found.error, len(found.classes)) == (None, 3)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_broken_exif_is_noted_and_the_image_used(photo, model, tmp_path, caplog, suffix):
+    photo.save(tmp_path / f"sound.{suffix}")
+    photo.save(tmp_path / f"broken.{suffix}", exif=b"Exif\0\0no TIFF at all")
+    sound, broken = predict(model, [tmp_path / f"sound.{suffix}", tmp_path / f"broken.{suffix}"])
+    assert broken.error is None
+    assert broken.classes == sound.classes
+    assert sound.notes == ()
+    (note,) = broken.notes
+    assert note.startswith(f"{tmp_path / 'broken'}.{suffix}: its EXIF is left out, for ")
+    assert not caplog.records
+    read_image(tmp_path / f"broken.{suffix}")
+    assert [record.getMessage() for record in caplog.records] == [note]
+
+
+def test_streams_are_read_as_files_are(photo, tmp_path):
+    for suffix in ("jpg", "png", "tif"):
+        photo.save(tmp_path / f"a.{suffix}", exif=b"Exif\0\0no TIFF" if suffix != "tif" else b"")
+        notes = []
+        with (tmp_path / f"a.{suffix}").open("rb") as stream:
+            image = read_image(stream, name="the stream", warn=notes.append)
+        assert np.array_equal(np.asarray(image), np.asarray(read_image(tmp_path / f"a.{suffix}", warn=notes.append)))
+        assert suffix == "tif" or notes[0].startswith("the stream: its EXIF")
+    with pytest.raises(ImageError, match="cannot read the stream: it is no image"):
+        read_image(io.BytesIO(b"no image"), name="the stream")
+
+
 def test_broken_files_do_not_stop_the_others(photo, model, tmp_path):
     photo.save(tmp_path / "a.png")
     (tmp_path / "b.png").touch()
@@ -160,3 +233,22 @@ def test_loading_a_classifier(model, tmp_path):
         load_classifier(model="mixer_s16")
     with pytest.raises(ValueError, match="give a checkpoint"):
         load_classifier()
+
+
+def test_training_reads_what_max_pixels_allows(tmp_path, monkeypatch):
+    from mlpzoo.tasks.classification_images import open_images
+    from mlpzoo.tasks.classification_loaders import _labelled, training_transform
+    from mlpzoo.tasks.classification_recipe import Augment, Data
+
+    for name in ("cat", "dog"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        Image.new("RGB", (900, 700)).save(tmp_path / "train" / name / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100_000)
+    transform = training_transform(mlpzoo.create_model("mixer_s16", **OPTIONS), Augment(scale=(0.9, 1.0)))
+    images = open_images(Data(root=str(tmp_path)), "train", "RGB")
+    with pytest.raises(ImageError, match="more than 100,000 pixels"):
+        images.read(0)
+    images = open_images(Data(root=str(tmp_path), max_pixels=630_000), "train", "RGB")
+    # A crop of that size is more than Pillow allows as well.
+    assert _labelled(images, transform, 0, 0)[0].shape == (3, 32, 32)
+    assert Image.MAX_IMAGE_PIXELS == 100_000

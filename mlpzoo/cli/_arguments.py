@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(min=1, help="Largest number of pixels an image may have. By default 89478485, Pillow's limit."),
+]
 TrainingDevice = Annotated[
     str | None, typer.Option(help="Where to compute: cpu or cuda. By default a GPU where there is one.")
 ]

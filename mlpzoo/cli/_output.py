@@ -28,6 +28,12 @@ def complain_of(errors: Iterable[Exception | None]) -> bool:
     return bool(found)
 
 
+def print_notes(notes: Iterable[str]) -> None:
+    """Print each note as one line on stderr."""
+    for note in notes:
+        print(f"mlpzoo: note: {printable(' '.join(note.splitlines()))}", file=sys.stderr)
+
+
 def printable(text: str) -> str:
     """Escape the characters that move the cursor or cannot be encoded: file names may hold both."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from mlpzoo.cli._arguments import Device, Json, usable_device
-from mlpzoo.cli._output import add_row, complain_of, print_json, print_table
+from mlpzoo.cli._arguments import Device, Json, MaxPixels, usable_device
+from mlpzoo.cli._output import add_row, complain_of, print_json, print_notes, print_table
 
 EXAMPLES = (
     "mlpzoo detect --checkpoint runs/detection-digits photo.png",
@@ -24,6 +24,7 @@ def command(
     ] = None,
     score_threshold: Annotated[float, typer.Option(min=0, max=1, help="Leave out boxes of a lower score.")] = 0.5,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace pictures that exist.")] = False,
+    max_pixels: MaxPixels = None,
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
@@ -34,8 +35,18 @@ def command(
     from mlpzoo.tasks import detect_files, load_detector
 
     detector = load_detector(checkpoint, device=usable_device(device))
-    files = list(detect_files(detector, images, out=out, score_threshold=score_threshold, overwrite=overwrite))
+    files = list(
+        detect_files(
+            detector,
+            images,
+            out=out,
+            score_threshold=score_threshold,
+            overwrite=overwrite,
+            max_pixels=max_pixels,
+        )
+    )
     failed = complain_of(file.error for file in files)
+    print_notes(note for file in files for note in file.notes)
     if as_json:
         print_json(
             [

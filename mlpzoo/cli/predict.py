@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from mlpzoo.cli._arguments import Device, Json, UsageError, check_model, usable_device
-from mlpzoo.cli._output import add_row, complain_of, print_json, print_table
+from mlpzoo.cli._arguments import Device, Json, MaxPixels, UsageError, check_model, usable_device
+from mlpzoo.cli._output import add_row, complain_of, print_json, print_notes, print_table
 
 EXAMPLES = (
     "mlpzoo predict --checkpoint runs/digits a.png b.png",
@@ -30,6 +30,7 @@ def command(
         ),
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to show for each image.")] = 5,
+    max_pixels: MaxPixels = None,
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
@@ -44,8 +45,9 @@ def command(
     if model is not None:
         check_model(model)
     network, labels = load_classifier(checkpoint, model=model, device=usable_device(device))
-    predictions = list(predict(network, images, labels=labels, top_k=top_k))
+    predictions = list(predict(network, images, labels=labels, top_k=top_k, max_pixels=max_pixels))
     failed = complain_of(prediction.error for prediction in predictions)
+    print_notes(note for prediction in predictions for note in prediction.notes)
     if as_json:
         print_json(
             [

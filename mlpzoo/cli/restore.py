@@ -1,14 +1,13 @@
 """`mlpzoo restore`."""
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from mlpzoo.cli._arguments import Device, Json, UsageError, usable_device, value_errors_are_usage
+from mlpzoo.cli._arguments import Device, Json, MaxPixels, UsageError, usable_device, value_errors_are_usage
 from mlpzoo.cli._output import (
     add_row,
     complain_of,
@@ -16,8 +15,8 @@ from mlpzoo.cli._output import (
     jsonable,
     picture_progress,
     print_json,
+    print_notes,
     print_table,
-    printable,
     share,
 )
 
@@ -59,6 +58,7 @@ def command(
         bool, typer.Option("--self-ensemble", help="Average over 8 rotations and reflections, at 8 times the cost.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    max_pixels: MaxPixels = None,
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
@@ -87,14 +87,15 @@ def command(
                 overlap=overlap,
                 self_ensemble=self_ensemble,
                 overwrite=overwrite,
+                max_pixels=max_pixels,
                 progress=progress,
             )
         )
     failed = complain_of(file.error for file in files)
     for file in files:
-        if not file.error and file.bits < file.source_bits:
-            name = printable(str(file.output))
-            print(f"mlpzoo: note: {name} keeps {file.bits} of {file.source_bits} bits", file=sys.stderr)
+        fewer = not file.error and file.bits < file.source_bits
+        print_notes([f"{file.output} keeps {file.bits} of {file.source_bits} bits"] if fewer else [])
+        print_notes(file.notes)
     if as_json:
         print_json([{key: jsonable(value) for key, value in dataclasses.asdict(file).items()} for file in files])
     elif any(not file.error for file in files):

@@ -9,9 +9,10 @@ import pkgutil
 
 from mlpzoo.models._base import Backbone
 from mlpzoo.models._config import BackboneConfig, GridBoundConfig
-from mlpzoo.models._family import CLASSIFICATION, Family, Weights
+from mlpzoo.models._family import CLASSIFICATION, RESTORATION, Family, Weights
 from mlpzoo.models._isotropic import IsotropicBackbone, IsotropicConfig, IsotropicMapBackbone, IsotropicMapConfig
 from mlpzoo.models._maps import MapBackbone
+from mlpzoo.models._network import Network
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig
 
 
@@ -37,6 +38,7 @@ def families(task: str = CLASSIFICATION) -> list[Family]:
 __all__ = [
     "CLASSIFICATION",
     "FAMILIES",
+    "RESTORATION",
     "Backbone",
     "BackboneConfig",
     "Family",
@@ -46,6 +48,7 @@ __all__ = [
     "IsotropicMapBackbone",
     "IsotropicMapConfig",
     "MapBackbone",
+    "Network",
     "PyramidBackbone",
     "PyramidConfig",
     "Weights",

@@ -1,12 +1,13 @@
 """What every backbone has in common: its head, and the part of the timm contract that ignores shape."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from mlpzoo.models._config import BackboneConfig
+from mlpzoo.models._network import Network
 from mlpzoo.models._recompute import recomputed
 from mlpzoo.models._sizes import SizedNetwork
 
@@ -39,8 +40,7 @@ class Backbone(SizedNetwork):
     A subclass calls `build_head` last but one in its constructor and `reset_parameters` last.
     """
 
-    family: ClassVar[str] = ""
-    """Name of the family, the key of its entry in `mlpzoo.models.FAMILIES`."""
+    head_names = ("head.weight", "head.bias")
     global_pools: ClassVar[tuple[str, ...]] = ("avg", "")
     """The values of `global_pool` that this family takes."""
     parts_are_a_chain: ClassVar[bool] = True
@@ -250,9 +250,9 @@ class Backbone(SizedNetwork):
             raise RuntimeError("the loader of released files lives in mlpzoo.weights: import mlpzoo first")
         loader(self, checkpoint_path)
 
-    def explain_misfit(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
-        """What to do about a checkpoint of these names and shapes, in our layout, that does not fit; or nothing."""
-        return ""
+    def whole_network(self, config: BackboneConfig) -> Network:
+        """A whole network of this kind on the meta device, with the head that this one has by now."""
+        return super().whole_network(dataclasses.replace(config, num_classes=self.num_classes))
 
     def _new_classifier(self, num_classes: int, **dd: Any) -> nn.Module:
         return nn.Linear(self.head_hidden_size, num_classes, **dd) if num_classes > 0 else nn.Identity()

@@ -4,13 +4,12 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mlpzoo.models._base import Backbone
-from mlpzoo.models._config import BackboneConfig
 from mlpzoo.models._keymap import KeyMap
 
 Stats = tuple[float, float, float]
 HALF: Stats = (0.5, 0.5, 0.5)
 CLASSIFICATION = "classification"
+RESTORATION = "restoration"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,6 +25,8 @@ class Weights:
         num_classes: classes of its head.
         top1: published ImageNet-1k top-1 accuracy in percent, None where none is published for this file.
         top1_source: who measured it, and where it is written.
+        scores: other published figures: test set to metric to value, as in `{"SIDD": {"psnr": 39.96}}`; PSNR in dB.
+        scores_source: who measured those, and where they are written.
         overrides: config fields the file was trained with that differ from the variant's.
         mean: mean of each image channel, of pixels in [0, 1].
         std: standard deviation of each image channel.
@@ -41,6 +42,8 @@ class Weights:
     num_classes: int = 1000
     top1: float | None = None
     top1_source: str = ""
+    scores: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    scores_source: str = ""
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     mean: Stats = HALF
     std: Stats = HALF
@@ -59,7 +62,7 @@ class Family:
         code: address and commit of the authors' code; of what we compare with, where they released none.
         license: of the authors' code.
         model: the class, built as `model(config, device=, dtype=)`.
-        variants: name to config.
+        variants: name to config, a frozen dataclass.
         weights: `name.tag` to released file; a variant's first is its default.
         data: entries of timm's data config for every variant; those of a released file have precedence.
         formats: key maps from the layouts that its files are released in to ours.
@@ -74,8 +77,8 @@ class Family:
     paper: str
     code: str
     license: str
-    model: Callable[..., Backbone]
-    variants: Mapping[str, BackboneConfig]
+    model: Callable[..., Any]
+    variants: Mapping[str, Any]
     weights: Mapping[str, Weights] = dataclasses.field(default_factory=dict)
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     formats: tuple[KeyMap, ...] = ()

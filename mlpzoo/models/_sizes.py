@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 import torch.fx
 import torch.nn.functional as F
 from timm.layers import to_2tuple
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlpzoo.layers import GridBound
 from mlpzoo.layers.grid_bound import GridFound
 from mlpzoo.layers.patch_embed import check_image_size
+from mlpzoo.models._network import Network
 from mlpzoo.models._views import put_weights, resized_view, view_of
 from mlpzoo.ops._torch import surely_equal
 from mlpzoo.ops.resize import Grid
@@ -25,7 +26,7 @@ from mlpzoo.ops.resize import Grid
 torch.fx.wrap("check_image_size")
 
 
-Network = TypeVar("Network", bound="SizedNetwork")
+Sized = TypeVar("Sized", bound="SizedNetwork")
 
 
 def times(grid: Grid) -> str:
@@ -53,7 +54,7 @@ def check_multiple(img_size: Grid, multiple: Grid) -> None:
 torch.fx.wrap("check_multiple")
 
 
-class SizedNetwork(nn.Module):
+class SizedNetwork(Network):
     """A network that knows which of its layers are bound to a grid, and can be bound to another image size.
 
     A config whose `image_size` is None means a network bound to none.
@@ -146,7 +147,7 @@ class SizedNetwork(nn.Module):
             self.pretrained_cfg = {**cfg, "input_size": (self.config.in_chans, *img_size)}
             self.default_cfg = self.pretrained_cfg
 
-    def view_at(self: Network, img_size: Grid) -> Network:
+    def view_at(self: Sized, img_size: Grid) -> Sized:
         """This network as `set_input_size` would leave it, as another object that shares all weights bound to no grid.
 
         The resized weights are functions of this network's, so gradients reach those. Layers whose grid stays, and all
@@ -167,7 +168,7 @@ class SizedNetwork(nn.Module):
             put_weights(view, self, view.grid)
         return view
 
-    def fitting(self: Network, x_BIHW: Tensor) -> tuple[Network, Tensor]:
+    def fitting(self: Sized, x_BIHW: Tensor) -> tuple[Sized, Tensor]:
         """What takes these images, and the images as it takes them.
 
         That is the network itself, unless `dynamic_img_size` says that it follows the images: then a view of it, and

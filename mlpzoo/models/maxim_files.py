@@ -1,10 +1,11 @@
-"""The released format of MAXIM."""
+"""The released files of MAXIM and their format."""
 
 import re
 from collections.abc import Sequence
 
 from torch import Tensor
 
+from mlpzoo.models._family import Weights
 from mlpzoo.models._keymap import KeyMap, Layout, Rule, as_is, conv_kernel, dense_kernel
 
 
@@ -132,3 +133,34 @@ FORMATS = (
         rename=number_resamplings,
     ),
 )
+
+BUCKET = "https://storage.googleapis.com/gresearch/maxim/ckpt"
+README = "the authors, README of google-research/maxim at 3c82651"
+
+
+def _weights(path: str, **scores: tuple[float, float]) -> Weights:
+    """A released file and its published PSNR and SSIM, by test set."""
+    return Weights(
+        url=f"{BUCKET}/{path}/checkpoint.npz",
+        # The repository's; no other is named for the files.
+        license="Apache-2.0",
+        scores={name.replace("_", "-"): {"psnr": psnr, "ssim": ssim} for name, (psnr, ssim) in scores.items()},
+        scores_source=README,
+    )
+
+
+# A tag is what the file undoes and, after the first underscore, what it was trained on. All have three supervision
+# scales. A task's first file is its default.
+WEIGHTS = {
+    "maxim_s3.denoising_sidd": _weights("Denoising/SIDD", SIDD=(39.96, 0.960), DND=(39.84, 0.954)),
+    "maxim_s3.deblurring_gopro": _weights("Deblurring/GoPro", GoPro=(32.86, 0.961), HIDE=(32.83, 0.956)),
+    "maxim_s3.deblurring_reds": _weights("Deblurring/REDS", REDS=(28.93, 0.865)),
+    "maxim_s3.deblurring_realblur_r": _weights("Deblurring/RealBlur_R", RealBlur_R=(39.45, 0.962)),
+    "maxim_s3.deblurring_realblur_j": _weights("Deblurring/RealBlur_J", RealBlur_J=(32.84, 0.935)),
+    "maxim_s2.deraining_rain13k": _weights("Deraining/Rain13k", Rain13k=(33.24, 0.933)),
+    "maxim_s2.deraining_raindrop": _weights("Deraining/Raindrop", Raindrop=(31.87, 0.935)),
+    "maxim_s2.dehazing_sots_indoor": _weights("Dehazing/SOTS-Indoor", RESIDE_Indoor=(38.11, 0.991)),
+    "maxim_s2.dehazing_sots_outdoor": _weights("Dehazing/SOTS-Outdoor", RESIDE_Outdoor=(34.19, 0.985)),
+    "maxim_s2.enhancement_lol": _weights("Enhancement/LOL", LOL=(23.43, 0.863)),
+    "maxim_s2.enhancement_fivek": _weights("Enhancement/FiveK", FiveK=(26.15, 0.945)),
+}

@@ -1,26 +1,19 @@
-"""Restoration: networks from an image to a better image, and what it takes to run them on files of any size."""
+"""Restoration: images and image files of any size through networks from an image to a better one."""
 
-from mlpzoo.restoration._checkpoint import load_checkpoint, save_restorer
-from mlpzoo.restoration._create import create_restorer, list_restorers
+from mlpzoo.restoration._create import create_restorer, list_restorers, save_restorer
 from mlpzoo.restoration._restore import restore
 from mlpzoo.restoration.files import RestoredFile, load_restorer, restore_files
-from mlpzoo.restoration.maxim import MAXIM, MaximConfig
 from mlpzoo.restoration.metrics import psnr, ssim
 from mlpzoo.restoration.pictures import Picture, read_picture, write_picture
-from mlpzoo.restoration.releases import RELEASES, TASKS, Release, Score
+from mlpzoo.restoration.releases import find_release, list_tasks
 
 __all__ = [
-    "MAXIM",
-    "RELEASES",
-    "TASKS",
-    "MaximConfig",
     "Picture",
-    "Release",
     "RestoredFile",
-    "Score",
     "create_restorer",
+    "find_release",
     "list_restorers",
-    "load_checkpoint",
+    "list_tasks",
     "load_restorer",
     "psnr",
     "read_picture",

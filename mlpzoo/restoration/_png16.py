@@ -11,6 +11,8 @@ import zlib
 import numpy as np
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+INCH = 0.0254
+"""In metres."""
 CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
 """Samples of a pixel by colour type: gray, RGB, gray and alpha, RGB and alpha."""
 
@@ -81,13 +83,16 @@ def _unfilter(filters_H: np.ndarray, x_HWN: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(y[1:, 1:])
 
 
-def encode(x_HWC: np.ndarray, exif: bytes = b"", icc_profile: bytes = b"") -> bytes:
+def encode(
+    x_HWC: np.ndarray, exif: bytes = b"", icc_profile: bytes = b"", dpi: tuple[float, float] | None = None
+) -> bytes:
     """A PNG file of RGB samples.
 
     Args:
         x_HWC: `(height, width, 3)` in uint16.
         exif: EXIF block, with or without the marker that JPEG puts before it.
         icc_profile: colour profile.
+        dpi: pixels an inch, across and down.
 
     Returns:
         The file's content.
@@ -102,6 +107,7 @@ def encode(x_HWC: np.ndarray, exif: bytes = b"", icc_profile: bytes = b"") -> by
     chunks = [
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)),
         (b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc_profile) if icc_profile else b""),
+        (b"pHYs", struct.pack(">IIB", *(round(value / INCH) for value in dpi), 1) if dpi else b""),
         (b"eXIf", exif.removeprefix(b"Exif\0\0")),
         (b"IDAT", zlib.compress(filtered.tobytes())),
     ]

@@ -58,49 +58,50 @@ def restore(
         raise TypeError(f"image must be a floating-point tensor with values in [0, 1], got {kind}")
     if image.ndim not in (3, 4) or not image.numel():
         raise ValueError(f"image must be (channels, height, width), or a batch of such, got {tuple(image.shape)}")
-    multiple = int(getattr(model, "size_multiple", 1))
-    overlap = _check_tiles(tile, overlap, multiple)
+    overlap = check_tiles(model, tile, overlap)
+    multiple = size_multiple(model)
     x_BCHW = image if image.ndim == 4 else image[None]
     height, width = x_BCHW.shape[2:]
-    rows, top = _padding(height, multiple)
-    columns, left = _padding(width, multiple)
-    padded = x_BCHW
-    if (len(rows), len(columns)) != (height, width):
-        padded = x_BCHW[:, :, rows.to(image.device)][:, :, :, columns.to(image.device)]
-
+    (rows, top), (columns, left) = _padding(height, multiple), _padding(width, multiple)
     turns = [(flip, quarter) for flip in (False, True) for quarter in range(4)] if self_ensemble else [(False, 0)]
-    passes = len(turns) * sum(1 for _ in _tiles(padded, tile, overlap, multiple))
+    passes = len(turns) * sum(1 for _ in _tiles(len(rows), len(columns), tile, overlap, multiple))
     done = 0
 
-    def one_more() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, passes)
-
     model.eval()
-    restored: Tensor | None = None
+    anchor = next(model.parameters(), x_BCHW)
+    # In half precision, sums of many tiles would round too often.
+    restored = torch.zeros_like(x_BCHW, dtype=torch.promote_types(x_BCHW.dtype, torch.float32))
     with torch.no_grad():
         for flip, quarter in turns:
-            # Turning by nothing would copy the image as well.
-            turned = padded.flip(3) if flip else padded
-            turned = torch.rot90(turned, quarter, (2, 3)) if quarter else turned
-            found = _restore_tiles(model, turned, tile, overlap, multiple, one_more)
-            del turned
-            found = torch.rot90(found, -quarter, (2, 3)) if quarter else found
-            found = found.flip(3) if flip else found
-            restored = found if restored is None else restored.add_(found)
-        assert restored is not None
-        restored = restored[:, :, top : top + height, left : left + width].div_(len(turns))
-    return restored.to(image.dtype).reshape(image.shape)
+            # Tiles are taken from the image and added to the result one by one: neither is padded or turned as a whole.
+            sources = _turned(rows, columns, flip, quarter)
+            places = _turned(torch.arange(len(rows)) - top, torch.arange(len(columns)) - left, flip, quarter)
+            for down, across, weights in _tiles(len(sources[0]), len(sources[1]), tile, overlap, multiple):
+                x_BCTT = _take(x_BCHW, sources, down, across)
+                outputs: Any = model(x_BCTT.to(anchor.device, anchor.dtype))
+                while isinstance(outputs, list | tuple):
+                    outputs = outputs[-1]
+                found = outputs.to(restored.device, restored.dtype)
+                del outputs
+                _add(restored, found if weights is None else found * weights.to(found), places, down, across)
+                done += 1
+                if progress is not None:
+                    progress(done, passes)
+    return restored.div_(len(turns)).to(image.dtype).reshape(image.shape)
 
 
-def _check_tiles(tile: int | None, overlap: int | None, multiple: int) -> int:
+def size_multiple(model: nn.Module) -> int:
+    """What divides the sides that a network takes."""
+    return int(getattr(model, "size_multiple", 1))
+
+
+def check_tiles(model: nn.Module, tile: int | None, overlap: int | None) -> int:
     """The overlap to use.
 
     Raises:
         ValueError: when the tile or the overlap does not suit the network.
     """
+    multiple = size_multiple(model)
     if tile is None:
         if overlap is not None:
             raise ValueError("overlap is between tiles: give tile as well")
@@ -168,10 +169,9 @@ def _windows(size: int, tile: int, overlap: int, multiple: int) -> list[tuple[sl
 
 
 def _tiles(
-    x_BCHW: Tensor, tile: int | None, overlap: int, multiple: int
+    height: int, width: int, tile: int | None, overlap: int, multiple: int
 ) -> Iterator[tuple[slice, slice, Tensor | None]]:
     """Rows, columns and weights of every tile; one tile without weights where one is enough."""
-    height, width = x_BCHW.shape[2:]
     if tile is None or (height <= tile and width <= tile):
         yield slice(None), slice(None), None
         return
@@ -180,26 +180,34 @@ def _tiles(
             yield rows, columns, down[:, None] * across
 
 
-def _restore_tiles(
-    model: nn.Module, x_BCHW: Tensor, tile: int | None, overlap: int, multiple: int, passed: Callable[[], None]
-) -> Tensor:
-    """Run the network over every tile in turn; of each only the result is kept."""
-    anchor = next(model.parameters(), x_BCHW)
-    restored: Tensor | None = None
-    for rows, columns, weights in _tiles(x_BCHW, tile, overlap, multiple):
-        outputs: Any = model(x_BCHW[:, :, rows, columns].to(anchor.device, anchor.dtype))
-        while isinstance(outputs, list | tuple):
-            outputs = outputs[-1]
-        # In half precision, sums of many tiles would round too often.
-        found = outputs.to(x_BCHW.device, torch.promote_types(x_BCHW.dtype, torch.float32))
-        del outputs
-        if weights is None:
-            # A network may give back what it was given, which must not be written to.
-            restored = found.clone()
-        else:
-            if restored is None:
-                restored = found.new_zeros(x_BCHW.shape)
-            restored[:, :, rows, columns] += found * weights.to(found)
-        passed()
-    assert restored is not None
-    return restored
+Axes = tuple[Tensor, Tensor, bool]
+"""Of a turned picture, where its rows and columns lie in the picture; and whether its rows are that one's columns."""
+
+
+def _turned(rows: Tensor, columns: Tensor, flip: bool, quarter: int) -> Axes:
+    """What becomes of a picture's rows and columns when it is mirrored, if told so, and turned as by `torch.rot90`."""
+    swapped = False
+    if flip:
+        columns = columns.flip(0)
+    for _ in range(quarter):
+        rows, columns, swapped = columns.flip(0), rows, not swapped
+    return rows, columns, swapped
+
+
+def _take(x_BCHW: Tensor, axes: Axes, down: slice, across: slice) -> Tensor:
+    """A tile of the turned picture."""
+    rows, columns, swapped = axes[0][down].to(x_BCHW.device), axes[1][across].to(x_BCHW.device), axes[2]
+    if swapped:
+        return x_BCHW[:, :, columns[:, None], rows].transpose(2, 3)
+    return x_BCHW[:, :, rows[:, None], columns]
+
+
+def _add(x_BCHW: Tensor, tile_BCTT: Tensor, axes: Axes, down: slice, across: slice) -> None:
+    """Add a tile of the turned picture to the picture; what lies outside is padding."""
+    rows, columns, swapped = axes[0][down], axes[1][across], axes[2]
+    if swapped:
+        rows, columns, tile_BCTT = columns, rows, tile_BCTT.transpose(2, 3)
+    inside = [(line >= 0) & (line < size) for line, size in zip((rows, columns), x_BCHW.shape[2:], strict=True)]
+    down_, across_ = (mask.nonzero()[:, 0].to(x_BCHW.device) for mask in inside)
+    rows, columns = rows[inside[0]].to(x_BCHW.device), columns[inside[1]].to(x_BCHW.device)
+    x_BCHW[:, :, rows[:, None], columns] += tile_BCTT[:, :, down_[:, None], across_]

@@ -1,19 +1,22 @@
 """From image files to restored image files."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from mlpzoo.inference import FilePath, ImageError
-from mlpzoo.restoration._create import LOCAL, create_restorer
-from mlpzoo.restoration._restore import restore
-from mlpzoo.restoration.maxim import MAXIM
+from mlpzoo.images import FilePath, ImageError
+from mlpzoo.models import Network
+from mlpzoo.registry import LOCAL
+from mlpzoo.restoration._create import create_restorer
+from mlpzoo.restoration._restore import check_tiles, restore
 from mlpzoo.restoration.metrics import WINDOW, psnr, ssim
 from mlpzoo.restoration.pictures import SUFFIXES, check_output, read_picture, write_picture
 from mlpzoo.weights import CheckpointError, read_config
+from mlpzoo.weights._writing import disk_is_full
 
 READ_SUFFIXES = (*SUFFIXES, ".gif", ".jp2", ".j2k", ".ppm", ".pgm")
 """Endings of the names that count as images in a folder."""
@@ -36,6 +39,7 @@ class RestoredFile:
         source_psnr: of what was read, against the target.
         source_ssim: likewise.
         error: why nothing was written, else None.
+        notes: what could not be used or kept of a picture that was restored nevertheless.
     """
 
     source: Path
@@ -47,6 +51,7 @@ class RestoredFile:
     source_psnr: float | None = None
     source_ssim: float | None = None
     error: Exception | None = None
+    notes: tuple[str, ...] = ()
 
 
 def load_restorer(
@@ -56,7 +61,7 @@ def load_restorer(
     task: str | None = None,
     dataset: str | None = None,
     device: torch.device | str | None = None,
-) -> MAXIM:
+) -> Network:
     """Build a trained network for `restore_files`.
 
     Args:
@@ -103,12 +108,14 @@ def restore_files(
     overlap: int | None = None,
     self_ensemble: bool = False,
     overwrite: bool = False,
+    max_pixels: int | None = None,
     progress: PictureProgress | None = None,
 ) -> Iterator[RestoredFile]:
     """Restore an image file, or every image file of a folder, going on past those that cannot be read or written.
 
-    Pictures are read upright and keep their 8 or 16 bits (16 in PNG files only), their colour profile and what else
-    EXIF says of them; see `mlpzoo.restoration.pictures`. They are written in RGB.
+    Pictures are read upright and keep their 8 or 16 bits (16 in PNG files only), their colour profile, their resolution
+    and what else EXIF says of them; see `mlpzoo.restoration.pictures`. They are written in RGB. Only a full disk ends
+    the work, for nothing more could be written.
 
     Args:
         model: a network from image to image, see `mlpzoo.restoration.restore`.
@@ -120,37 +127,58 @@ def restore_files(
         tile: see `restore`.
         overlap: see `restore`.
         self_ensemble: see `restore`.
-        overwrite: whether files that exist are replaced; otherwise they are errors.
+        overwrite: whether files that exist are replaced, each when the new one is whole and was read back; otherwise
+            they are errors.
+        max_pixels: how many pixels a picture may have, see `mlpzoo.images.read_image`.
         progress: called as the work goes on.
 
     Returns:
         One `RestoredFile` a picture, made as they are asked for.
 
     Raises:
-        ValueError: when source, output and target do not go together; at the call.
-        OSError: when the output cannot be written; at the call.
+        ValueError: when source, output and target do not go together, or the tile does not suit the network; at the
+            call.
+        OSError: when the output cannot be written; at the call. When the disk is full; as that file is asked for.
     """
+    check_tiles(model, tile, overlap)
+    if max_pixels is not None and max_pixels < 1:
+        raise ValueError(f"max_pixels must be 1 or more, got {max_pixels}")
     jobs = _plan(Path(source), Path(output), None if target is None else Path(target), overwrite)
 
-    def restored(job: _Job) -> RestoredFile:
+    def run(job: _Job) -> RestoredFile:
         def passed(done: int, total: int) -> None:
             if progress is not None:
                 progress(job.source, done, total)
 
+        notes: list[str] = []
         try:
             check_output(job.output, overwrite=overwrite)
-            truth = None if job.target is None else read_picture(job.target).pixels
-            picture = read_picture(job.source)
+            truth = None
+            if job.target is not None:
+                truth = read_picture(job.target, max_pixels=max_pixels, warn=notes.append).pixels
+            picture = read_picture(job.source, max_pixels=max_pixels, warn=notes.append)
             if truth is not None and truth.shape != picture.pixels.shape:
                 sizes = [f"{image.shape[1]}×{image.shape[2]}" for image in (picture.pixels, truth)]
                 raise ImageError(f"{job.source} is {sizes[0]} pixels and its target {job.target} is {sizes[1]}")
             pixels = restore(
                 model, picture.pixels, tile=tile, overlap=overlap, self_ensemble=self_ensemble, progress=passed
             )
-            bits = write_picture(dataclasses.replace(picture, pixels=pixels), job.output, overwrite=overwrite)
-        except (ImageError, OSError) as error:
-            return RestoredFile(job.source, job.output, error=error)
-        result = RestoredFile(job.source, job.output, bits, picture.bits)
+            if not math.isfinite(float(pixels.sum())):
+                raise ImageError(f"cannot restore {job.source}: the network gives NaN or infinity")
+            restored = dataclasses.replace(picture, pixels=pixels)
+            bits = write_picture(restored, job.output, overwrite=overwrite, warn=notes.append)
+        except OSError as error:
+            if disk_is_full(error):
+                raise
+            return RestoredFile(job.source, job.output, error=error, notes=tuple(notes))
+        except ImageError as error:
+            return RestoredFile(job.source, job.output, error=error, notes=tuple(notes))
+        except (MemoryError, RuntimeError) as error:
+            # One picture may be too large for the device; the others need not be.
+            problem = ImageError(f"cannot restore {job.source}: {' '.join(str(error).split()) or 'out of memory'}")
+            problem.__cause__ = error
+            return RestoredFile(job.source, job.output, error=problem, notes=tuple(notes))
+        result = RestoredFile(job.source, job.output, bits, picture.bits, notes=tuple(notes))
         if truth is None:
             return result
         steps = 2**bits - 1
@@ -163,7 +191,7 @@ def restore_files(
             source_ssim=_ssim(picture.pixels, truth),
         )
 
-    return map(restored, jobs)
+    return map(run, jobs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,11 +213,12 @@ def _plan(source: Path, output: Path, target: Path | None, overwrite: bool) -> l
     if not source.is_dir():
         if target is not None and target.is_dir():
             raise ValueError(f"the target {target} is a folder: give the one true picture of {source}")
+        job = _Job(source, output / _output_name(source) if output.is_dir() else output, target)
+        _check_target(job)
         if not output.is_dir():
             # One file's mistakes are the call's.
             check_output(output, overwrite=overwrite)
-            return [_Job(source, output, target)]
-        return [_Job(source, output / _output_name(source), target)]
+        return [job]
     if target is not None and not target.is_dir():
         raise ValueError(f"{source} is a folder: give a folder of true pictures as the target as well")
     files = sorted(path for path in source.iterdir() if path.suffix.lower() in READ_SUFFIXES and path.is_file())
@@ -202,8 +231,24 @@ def _plan(source: Path, output: Path, target: Path | None, overwrite: bool) -> l
     if output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file: give a folder to hold the pictures restored")
     truths = [None] * len(files) if target is None else [_counterpart(path, target) for path in files]
+    jobs = [_Job(*paths) for paths in zip(files, outputs, truths, strict=True)]
+    for job in jobs:
+        _check_target(job)
     output.mkdir(parents=True, exist_ok=True)
-    return [_Job(*paths) for paths in zip(files, outputs, truths, strict=True)]
+    return jobs
+
+
+def _check_target(job: _Job) -> None:
+    """Refuse to measure against a picture that would be replaced.
+
+    Raises:
+        ValueError: when the target is the output, by whatever name.
+    """
+    if job.target is None:
+        return
+    same = job.output.resolve() == job.target.resolve()
+    if same or (job.output.exists() and job.target.exists() and job.output.samefile(job.target)):
+        raise ValueError(f"{job.target} is the target and the output: choose another output, or the truth is lost")
 
 
 def _output_name(source: Path) -> str:

@@ -5,7 +5,7 @@ Shape suffixes: C image channels, H × W pixels.
 
 import dataclasses
 import os
-import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mlpzoo.inference import FORMATS, FilePath, ImageError, read_image
+from mlpzoo.images import FilePath, ImageError, OpenedImage, Warn, deep_gray, logger, open_image, reported, to_8_bits
 from mlpzoo.restoration import _png16
+from mlpzoo.restoration._metadata import kept_dpi, kept_exif, kept_profile, tiff_entries, with_dpi
 from mlpzoo.weights._writing import replacing
-
-ORIENTATION = 0x0112
-"""EXIF's tag for how a picture is turned."""
 
 SUFFIXES: dict[str, dict[str, Any]] = {
     ".png": {},
@@ -27,10 +25,15 @@ SUFFIXES: dict[str, dict[str, Any]] = {
     ".jpeg": {"quality": 95, "subsampling": 0},
     ".tif": {},
     ".tiff": {},
-    ".webp": {"lossless": True},
+    ".webp": {"lossless": True, "exact": True},
     ".bmp": {},
 }
 """Formats written, by the file name's ending, and how: without loss, or in JPEG's case with little."""
+
+MAX_JPEG_EXIF = 65533
+"""Bytes that an EXIF block can have in a JPEG file, where it must fit into one segment."""
+ROWS = 256
+"""Rows of pixels converted at a time, so that a large picture is not held in memory once more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,70 +43,83 @@ class Picture:
     Attributes:
         pixels: `(3, height, width)`, float32 in [0, 1].
         bits: of each sample, 8 or 16.
-        exif: the EXIF block without the orientation, which the pixels have taken on; empty for none.
+        exif: EXIF block of what describes the picture, without the orientation, which the pixels have taken on, and
+            without what says how a file stores it; empty for none.
         icc_profile: what the colours mean; empty for none.
+        dpi: pixels an inch, across and down; None where unknown.
     """
 
     pixels: Tensor
     bits: int = 8
     exif: bytes = b""
     icc_profile: bytes = b""
+    dpi: tuple[float, float] | None = None
 
 
-def read_picture(path: FilePath) -> Picture:
+def read_picture(path: FilePath, *, max_pixels: int | None = None, warn: Warn = logger.warning) -> Picture:
     """Read an image file upright, in RGB, with all its bits where it is a PNG or a gray picture.
 
-    Transparent pixels are put on white. Colour TIFF files and interlaced PNG files of 16 bits are read with 8.
+    Transparent pixels are put on white. Colour TIFF files and interlaced PNG files of 16 bits are read with 8. Metadata
+    that cannot be read are left out.
 
     Args:
-        path: a file in one of `mlpzoo.inference.FORMATS`, told by content.
+        path: a file in one of `mlpzoo.images.FORMATS`, told by content.
+        max_pixels: how many pixels it may have, see `mlpzoo.images.read_image`.
+        warn: told what could not be used of a file that is read nevertheless; by default it is logged.
 
     Returns:
         The picture.
 
     Raises:
-        mlpzoo.inference.ImageError: when the file is missing, damaged, no image, or would unpack to an enormous one.
+        mlpzoo.images.ImageError: when the file is missing, damaged, no image, or has more pixels than allowed.
     """
-    # Refuses whatever is no image or unpacks to an enormous one.
-    image = read_image(path)
-    orientation, exif, icc_profile, mode = _metadata(path)
-    deep = _read_16_bits(Path(path), orientation, mode)
-    if deep is not None:
-        return Picture(deep, 16, exif, icc_profile)
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div_(255)
-    return Picture(pixels, 8, exif, icc_profile)
+    name = os.fspath(path)
+    opened = open_image(path, name=name, max_pixels=max_pixels)
+    with reported(name):
+        deep = _deep_samples(Path(path), opened)
+        samples = np.asarray(to_8_bits(opened.image).convert("RGB")) if deep is None else deep
+        exif, notes = kept_exif(opened)
+    for note in (*opened.notes, *(f"{name}: {note}" for note in notes)):
+        warn(note)
+    bits = 16 if samples.dtype == np.uint16 else 8
+    pixels = _upright(_to_pixels(samples), opened.orientation)
+    if len(pixels) == 1:
+        pixels = pixels.expand(3, -1, -1).contiguous()
+    return Picture(pixels, bits, exif, kept_profile(opened), kept_dpi(opened))
 
 
-def _metadata(path: FilePath) -> tuple[int, bytes, bytes, str]:
-    """Orientation, EXIF without it, colour profile, and Pillow's name for the kind of samples."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(path, formats=FORMATS) as file:
-            exif = file.getexif()
-            orientation = exif.pop(ORIENTATION, 1)
-            # A profile for gray or printing colours would be wrong for what is written.
-            icc_profile = file.info.get("icc_profile") or b"" if file.mode in ("RGB", "RGBA") else b""
-            return orientation, exif.tobytes() if len(exif) else b"", icc_profile, file.mode
+def _deep_samples(path: Path, opened: OpenedImage) -> np.ndarray | None:
+    """The samples of a picture of 16 bits, `(height, width, 1 or 3)` with nothing transparent; None for one of 8."""
+    if opened.image.format != "PNG" or not _png16.has_16_bits(content := path.read_bytes()):
+        gray = deep_gray(opened.image)
+        return None if gray is None else gray[..., None]
+    x_HWC = _png16.decode(content)
+    transparent = opened.image.info.get("transparency")
+    if x_HWC.shape[2] in (2, 4):
+        alpha = x_HWC[..., -1:].astype(np.float32) / 65535
+        x_HWC = (65535 - (65535 - x_HWC[..., :-1].astype(np.float32)) * alpha).round().astype(np.uint16)
+    elif isinstance(transparent, int | tuple):
+        x_HWC[(x_HWC == np.asarray(transparent)).all(-1)] = 65535
+    return x_HWC
 
 
-def _read_16_bits(path: Path, orientation: int, mode: str) -> Tensor | None:
-    """The pixels of a picture of 16 bits; None for one of 8."""
-    content = path.read_bytes()
-    if _png16.has_16_bits(content):
-        try:
-            samples = _png16.decode(content)
-        except ValueError as error:
-            raise ImageError(f"cannot read {os.fspath(path)}: it is damaged or cut short ({error})") from None
-    elif mode.startswith("I"):
-        with Image.open(path, formats=FORMATS) as file:
-            samples = np.asarray(file)[..., None]
-    else:
-        return None
-    x_CHW = torch.from_numpy(samples.astype(np.float32) / 65535).permute(2, 0, 1)
-    if len(x_CHW) in (2, 4):
-        alpha = x_CHW[-1:]
-        x_CHW = x_CHW[:-1] * alpha + (1 - alpha)
-    return _upright(x_CHW, orientation).expand(3, -1, -1).contiguous()
+def _to_pixels(x_HWC: np.ndarray) -> Tensor:
+    """Samples to `(C, H, W)` in [0, 1]."""
+    height, width, channels = x_HWC.shape
+    pixels_HWC = torch.empty(height, width, channels)
+    for top in range(0, height, ROWS):
+        pixels_HWC[top : top + ROWS] = torch.from_numpy(x_HWC[top : top + ROWS].astype(np.float32))
+    return pixels_HWC.div_(np.iinfo(x_HWC.dtype).max).permute(2, 0, 1)
+
+
+def _to_samples(pixels: Tensor, bits: int) -> np.ndarray:
+    """Values in [0, 1], others clipped, to the nearest samples, `(H, W, C)`."""
+    channels, height, width = pixels.shape
+    samples = np.empty((height, width, channels), np.uint16 if bits == 16 else np.uint8)
+    for top in range(0, height, ROWS):
+        rows = pixels[:, top : top + ROWS].detach().float().cpu().clamp(0, 1).mul(2**bits - 1).round_()
+        samples[top : top + ROWS] = rows.permute(1, 2, 0).numpy()
+    return samples
 
 
 def _upright(x_CHW: Tensor, orientation: int) -> Tensor:
@@ -114,15 +130,17 @@ def _upright(x_CHW: Tensor, orientation: int) -> Tensor:
     return x_CHW.flip({2: [2], 3: [1, 2], 4: [1], 6: [2], 7: [1, 2], 8: [1]}.get(orientation, []))
 
 
-def write_picture(picture: Picture, path: FilePath, *, overwrite: bool = False) -> int:
+def write_picture(picture: Picture, path: FilePath, *, overwrite: bool = False, warn: Warn = logger.warning) -> int:
     """Write a picture in the format of the file name's ending, rounding to the nearest value it can hold.
 
-    It is written under another name and then renamed, so that there is never half a file.
+    It is written under another name, read back, and then renamed, so that there is never half a file, nor one that
+    cannot be opened in the place of one that could.
 
     Args:
         picture: what to write; values outside [0, 1] are clipped. 16 bits can be written as PNG only.
         path: the file, ending in one of `SUFFIXES`.
         overwrite: whether a file of that name is replaced.
+        warn: told which metadata the format cannot hold; by default it is logged.
 
     Returns:
         The bits of each sample written.
@@ -130,30 +148,72 @@ def write_picture(picture: Picture, path: FilePath, *, overwrite: bool = False) 
     Raises:
         ValueError: when no format goes by that ending.
         FileExistsError: when there is such a file and `overwrite` is not set.
-        OSError: when it cannot be written.
+        OSError: when it cannot be written; what was there is as it was.
     """
     path = Path(path)
     check_output(path, overwrite=overwrite)
-    suffix = path.suffix.lower()
-    bits = 16 if picture.bits == 16 and suffix == ".png" else 8
-    scaled = picture.pixels.detach().float().cpu().clamp(0, 1).mul(2**bits - 1).round_().permute(1, 2, 0)
-    samples = scaled.numpy().astype(np.uint16 if bits == 16 else np.uint8)
+    bits = 16 if picture.bits == 16 and path.suffix.lower() == ".png" else 8
+    samples = _to_samples(picture.pixels, bits)
+    try:
+        content, notes = _encode(samples, picture, path.suffix.lower())
+    except Exception as error:
+        # Pillow's writers raise errors of many kinds for what a format cannot hold, such as too many rows.
+        raise OSError(f"cannot write {path}: {' '.join(str(error).split())}") from error
     with replacing(path) as temporary:
-        if bits == 16:
-            temporary.write_bytes(_png16.encode(samples, picture.exif, picture.icc_profile))
-        else:
-            metadata: dict[str, Any] = (
-                {"exif": picture.exif, "icc_profile": picture.icc_profile} if suffix != ".bmp" else {}
-            )
-            Image.fromarray(samples).save(
-                temporary,
-                Image.registered_extensions()[suffix],
-                **SUFFIXES[suffix],
-                **{key: value for key, value in metadata.items() if value},
-            )
+        temporary.write_bytes(content)
+        del content
+        _read_back(temporary, path, samples)
         # Somebody may have written the file while this one was made.
         check_output(path, overwrite=overwrite)
+    for note in notes:
+        warn(f"{path}: {note}")
     return bits
+
+
+def _encode(x_HWC: np.ndarray, picture: Picture, suffix: str) -> tuple[bytes, list[str]]:
+    """The content of a file, and what of the metadata it cannot hold."""
+    exif, profile, dpi = picture.exif, picture.icc_profile, picture.dpi
+    notes: list[str] = []
+    if suffix == ".webp":
+        exif = with_dpi(exif, dpi)
+    if suffix in (".jpg", ".jpeg") and len(exif) > MAX_JPEG_EXIF:
+        notes.append(f"its EXIF is left out, for it has {len(exif):,} bytes and JPEG holds {MAX_JPEG_EXIF:,}")
+        exif = b""
+    if suffix == ".bmp" and (exif or profile):
+        notes.append("its EXIF and colour profile are left out, for BMP holds none")
+        exif = profile = b""
+    if x_HWC.dtype == np.uint16:
+        return _png16.encode(x_HWC, exif, profile, dpi), notes
+    metadata: dict[str, Any] = {"exif": exif, "icc_profile": profile, "dpi": dpi}
+    if suffix in (".tif", ".tiff") and exif:
+        # Given a block, Pillow rewrites text that is not ASCII.
+        metadata["tiffinfo"] = tiff_entries(metadata.pop("exif"))
+    stream = BytesIO()
+    # In memory first: some of Pillow's writers report a full disk as something else.
+    Image.fromarray(x_HWC).save(
+        stream,
+        Image.registered_extensions()[suffix],
+        **SUFFIXES[suffix],
+        **{key: value for key, value in metadata.items() if value},
+    )
+    return stream.getvalue(), notes
+
+
+def _read_back(temporary: Path, path: Path, x_HWC: np.ndarray) -> None:
+    """Refuse a file that does not hold the picture.
+
+    Raises:
+        OSError: when it does not.
+    """
+    try:
+        found = np.asarray(open_image(temporary, name=str(path), max_pixels=x_HWC.size).image)
+    except ImageError as error:
+        raise OSError(f"cannot write {path}: what was written cannot be read back ({error})") from error
+    lossless = path.suffix.lower() not in (".jpg", ".jpeg")
+    # Of 16 bits Pillow reads the upper 8.
+    expected = x_HWC if x_HWC.dtype == np.uint8 else x_HWC >> 8
+    if found.shape != x_HWC.shape or (lossless and not np.array_equal(found, expected)):
+        raise OSError(f"cannot write {path}: what is read back is not what was written")
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 from PIL import Image
 from timm.data import create_dataset
 
-from mlpzoo.inference import ImageError, read_image
+from mlpzoo.images import ImageError, logger, read_image
 from mlpzoo.tasks.classification_recipe import Data
 from mlpzoo.train.data import Readable
 from mlpzoo.train.sources import Split, open_registered, sources
@@ -28,11 +28,12 @@ class Images(Readable, Protocol):
 
 
 class FileImages:
-    """timm's readers of files and of Hugging Face datasets; the files are decoded by `mlpzoo.inference.read_image`."""
+    """timm's readers of files and of Hugging Face datasets; the files are decoded by `mlpzoo.images.read_image`."""
 
-    def __init__(self, reader: Any, mode: Mode) -> None:
+    def __init__(self, reader: Any, mode: Mode, max_pixels: int | None = None) -> None:
         self.reader = reader
         self.mode: Mode = mode
+        self.max_pixels = max_pixels
         names = getattr(reader, "class_to_idx", None)
         self.classes = sorted(names, key=names.__getitem__) if names else None
         samples = getattr(reader, "samples", None)
@@ -48,7 +49,10 @@ class FileImages:
         except OSError as error:
             raise ImageError(f"cannot read {self.name(index)}: {error.strerror or error}") from None
         with stream:
-            return read_image(stream, self.mode, name=self.name(index)), label
+            name = self.name(index)
+            # An epoch would repeat every remark on metadata.
+            image = read_image(stream, self.mode, name=name, max_pixels=self.max_pixels, warn=logger.debug)
+            return image, label
 
     def name(self, index: int) -> str:
         """The file."""
@@ -123,7 +127,9 @@ def open_images(data: Data, split: str, mode: Mode, **options: Any) -> Images:
         )
     except (AssertionError, RuntimeError, ValueError, OSError) as error:
         raise ValueError(f"cannot open the split '{split}' of {data.dataset} {data.root or ''}: {error}") from None
-    return FileImages(dataset.reader, mode) if hasattr(dataset, "reader") else TorchvisionImages(dataset, mode)
+    if hasattr(dataset, "reader"):
+        return FileImages(dataset.reader, mode, data.max_pixels)
+    return TorchvisionImages(dataset, mode)
 
 
 def open_splits(data: Data, mode: Mode) -> tuple[Images, Images | None]:

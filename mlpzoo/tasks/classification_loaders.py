@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
+from mlpzoo.images import pillow_unlimited
 from mlpzoo.tasks.classification_images import Images, Mode, numbered_as, open_images, open_splits
 from mlpzoo.tasks.classification_recipe import Augment, ClassificationRecipe, Data
 from mlpzoo.train.data import Samples
@@ -135,7 +136,8 @@ def labelled_samples(
 
 def _labelled(images: Images, transform: Callable[[Image.Image], Tensor], index: int, seed: int) -> tuple[Tensor, int]:
     image, label = images.read(index)
-    return transform(image), label
+    with pillow_unlimited():
+        return transform(image), label
 
 
 def validation_loader(

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mlpzoo.inference import read_image
+from mlpzoo.images import logger, read_image
 from mlpzoo.train._run import publish, staging
 from mlpzoo.train.data import Readable
 
@@ -85,7 +85,7 @@ def write_coco(folder: str | Path, data: DetectionData) -> None:
         (partial / IMAGES).mkdir()
         for i, image in enumerate(content["images"]):
             data.read(i)[0].save(partial / IMAGES / image["file_name"])
-        (partial / ANNOTATIONS).write_text(json.dumps(content))
+        (partial / ANNOTATIONS).write_text(json.dumps(content), encoding="utf-8")
         publish(partial, Path(folder))
 
 
@@ -94,6 +94,7 @@ class CocoFolder:
 
     Args:
         folder: with `annotations.json` and `images/`.
+        max_pixels: how many pixels an image may have, see `mlpzoo.images.read_image`.
 
     Attributes:
         files: the image files, in order of COCO's numbers.
@@ -103,10 +104,11 @@ class CocoFolder:
         ValueError: when it is no such data set, saying what is wrong.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, max_pixels: int | None = None) -> None:
+        self.max_pixels = max_pixels
         self.path = Path(folder) / ANNOTATIONS
         try:
-            self.content = json.loads(self.path.read_text())
+            self.content = json.loads(self.path.read_text(encoding="utf-8"))
             images = self.content["images"] = sorted(self.content["images"], key=lambda image: image["id"])
             self.files = [Path(folder) / IMAGES / Path(image["file_name"]).name for image in images]
             categories = sorted(self.content["categories"], key=lambda category: category["id"])
@@ -134,7 +136,8 @@ class CocoFolder:
             ImageError: when its file cannot be read.
         """
         boxes = np.array([box for box, _ in self.objects[index]], dtype=np.float32)
-        return read_image(self.files[index]), to_target(boxes, [label for _, label in self.objects[index]])
+        image = read_image(self.files[index], max_pixels=self.max_pixels, warn=logger.debug)
+        return image, to_target(boxes, [label for _, label in self.objects[index]])
 
     def name(self, index: int) -> str:
         """The file."""

@@ -15,7 +15,7 @@ from accelerate.utils import extract_model_from_parallel
 from pydantic import Field
 from torch import Tensor, nn
 
-from mlpzoo.inference import ImageError
+from mlpzoo.images import ImageError
 from mlpzoo.tasks.coco import CocoFolder, DetectionData, Target, average_precision, require_pycocotools, to_image
 from mlpzoo.tasks.detector import Detector, DetectorConfig, load_detector, save_detector
 from mlpzoo.train import config
@@ -149,7 +149,7 @@ def open_detection(data: Data, split: Split) -> DetectionData:
         ValueError: when there is no such data set.
     """
     opened: DetectionData | None = open_registered("detection", data, split, "coco")
-    return opened or CocoFolder(split_folder(data, split))
+    return opened or CocoFolder(split_folder(data, split), max_pixels=data.max_pixels)
 
 
 def build(section: Model, classes: Sequence[str]) -> Detector:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from mlpzoo.inference import FilePath
+from mlpzoo.images import FilePath
 from mlpzoo.tasks.detector import Box, Detections, Detector, detect
-from mlpzoo.weights._writing import replacing
+from mlpzoo.weights._writing import disk_is_full, replacing
 
 SUFFIX = "-detected.png"
 LEGIBLE = 512
@@ -61,6 +61,7 @@ class DetectedFile:
     output: Path | None = None
     boxes: tuple[Box, ...] = ()
     error: Exception | None = None
+    notes: tuple[str, ...] = ()
 
 
 def detect_files(
@@ -70,6 +71,7 @@ def detect_files(
     out: str | Path | None = None,
     score_threshold: float = 0.5,
     overwrite: bool = False,
+    max_pixels: int | None = None,
 ) -> Iterator[DetectedFile]:
     """Detect objects in image files and write `NAME-detected.png` for each, going on past those that cannot be used.
 
@@ -80,15 +82,17 @@ def detect_files(
         score_threshold: objects of a lower score are left out.
         overwrite: whether to replace files of earlier runs. Files of `paths`, and what was written for others of
             them, are never replaced.
+        max_pixels: how many pixels an image may have, see `mlpzoo.images.read_image`.
 
     Returns:
         One `DetectedFile` a file, made as they are asked for.
 
     Raises:
-        ValueError: for a threshold outside of 0 to 1; at the call.
+        ValueError: for a threshold outside of 0 to 1, or less than one pixel; at the call.
+        OSError: when the disk is full; as that file is asked for.
     """
     files = [Path(path) for path in paths]
-    found = detect(detector, files, score_threshold=score_threshold)
+    found = detect(detector, files, score_threshold=score_threshold, max_pixels=max_pixels)
     return _draw_all(detector.config.classes, files, found, None if out is None else Path(out), overwrite)
 
 
@@ -115,8 +119,10 @@ def _draw_all(
                 with replacing(output) as temporary:
                     draw_boxes(detections.image, detections.boxes, classes).save(temporary, format="PNG")
             except OSError as problem:
+                if disk_is_full(problem):
+                    raise
                 error = OSError(f"cannot write {output}: {problem.strerror or problem}")
             else:
-                yield DetectedFile(source, output, detections.boxes)
+                yield DetectedFile(source, output, detections.boxes, notes=detections.notes)
                 continue
-        yield DetectedFile(source, boxes=detections.boxes, error=error)
+        yield DetectedFile(source, boxes=detections.boxes, error=error, notes=detections.notes)

@@ -1,7 +1,6 @@
 """A detector and its config, saved as a folder, and from image files to boxes."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,11 +14,10 @@ from torchvision.models.detection.fcos import FCOSHead
 from torchvision.transforms.functional import to_tensor
 
 from mlpzoo.dense import fpn_backbone
-from mlpzoo.inference import MAX_ASPECT, FilePath, ImageError, read_image
+from mlpzoo.images import MAX_ASPECT, FilePath, ImageError, read_image
 from mlpzoo.tasks.detectors import build_detector
-from mlpzoo.weights import CONFIG, CheckpointError, read_config, weights_file
+from mlpzoo.weights import CONFIG, CheckpointError, read_config, weights_file, write_folder
 from mlpzoo.weights._files import open_tensors, shorten
-from mlpzoo.weights._writing import write_safetensors, write_text
 
 KIND = "fcos"
 STRIDES = (4, 8, 16, 32)
@@ -120,7 +118,7 @@ def save_detector(
     about: Mapping[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write a detector so that `load_detector` rebuilds it; `config.json` comes last.
+    """Write a detector so that `load_detector` rebuilds it; `config.json` takes its place last.
 
     Args:
         detector: what to write.
@@ -135,8 +133,7 @@ def save_detector(
         "detector": {"kind": KIND, **config},
         **({"about": dict(about)} if about else {}),
     }
-    write_safetensors(weights or detector.state_dict(), weights_file(folder))
-    write_text(json.dumps(content, indent=2) + "\n", Path(folder) / CONFIG)
+    write_folder(folder, content, weights or detector.state_dict())
 
 
 def load_detector(folder: str | Path, *, device: torch.device | str = "cpu") -> Detector:
@@ -229,16 +226,22 @@ class Detections:
         boxes: what was found, the highest score first; empty if the file cannot be used.
         image: the image, upright and in RGB; None if it cannot be read.
         error: why the file cannot be used, else None.
+        notes: what could not be used of a file that was read nevertheless.
     """
 
     path: FilePath
     boxes: tuple[Box, ...] = ()
     image: Image.Image | None = None
     error: Exception | None = None
+    notes: tuple[str, ...] = ()
 
 
 def detect(
-    detector: Detector, paths: FilePath | Iterable[FilePath], *, score_threshold: float = 0.5
+    detector: Detector,
+    paths: FilePath | Iterable[FilePath],
+    *,
+    score_threshold: float = 0.5,
+    max_pixels: int | None = None,
 ) -> Iterator[Detections]:
     """Detect objects in image files, in order, going on past those that cannot be read.
 
@@ -246,22 +249,26 @@ def detect(
         detector: what `load_detector` gave; it is put in evaluation mode.
         paths: the files.
         score_threshold: objects of a lower score are left out.
+        max_pixels: how many pixels an image may have, see `mlpzoo.images.read_image`.
 
     Returns:
         One `Detections` a file, made as they are asked for.
 
     Raises:
-        ValueError: for a threshold outside of 0 to 1; at the call.
+        ValueError: for a threshold outside of 0 to 1, or less than one pixel; at the call.
     """
     if not 0 <= score_threshold <= 1:
         raise ValueError(f"score_threshold must be from 0 to 1, got {score_threshold}")
+    if max_pixels is not None and max_pixels < 1:
+        raise ValueError(f"max_pixels must be 1 or more, got {max_pixels}")
     files = [paths] if isinstance(paths, str | os.PathLike) else paths
-    return (_detect(detector.eval(), path, score_threshold) for path in files)
+    return (_detect(detector.eval(), path, score_threshold, max_pixels) for path in files)
 
 
-def _detect(detector: Detector, path: FilePath, score_threshold: float) -> Detections:
+def _detect(detector: Detector, path: FilePath, score_threshold: float, max_pixels: int | None) -> Detections:
+    notes: list[str] = []
     try:
-        image = read_image(path)
+        image = read_image(path, max_pixels=max_pixels, warn=notes.append)
     except ImageError as error:
         return Detections(path, error=error)
     if max(image.size) > MAX_ASPECT * min(image.size):
@@ -270,7 +277,8 @@ def _detect(detector: Detector, path: FilePath, score_threshold: float) -> Detec
     device = next(detector.parameters()).device
     with torch.inference_mode():
         (found,) = detector([to_tensor(image).to(device)])
-    return Detections(path, to_boxes(found, detector.config.classes, score_threshold), image)
+    boxes = to_boxes(found, detector.config.classes, score_threshold)
+    return Detections(path, boxes, image, notes=tuple(notes))
 
 
 def to_boxes(found: Mapping[str, Tensor], classes: Sequence[str], score_threshold: float) -> tuple[Box, ...]:

@@ -18,7 +18,7 @@ from accelerate.utils import extract_model_from_parallel
 from pydantic import Field
 from torch import Tensor, nn
 
-from mlpzoo.inference import ImageError
+from mlpzoo.images import ImageError, logger
 from mlpzoo.restoration import create_restorer, psnr, read_picture, restore, save_restorer, ssim
 from mlpzoo.restoration.files import READ_SUFFIXES
 from mlpzoo.train import config
@@ -80,11 +80,16 @@ class RestorationRecipe(config.Recipe):
 class PictureFolder:
     """The image files in a folder.
 
+    Args:
+        folder: the folder.
+        max_pixels: how many pixels an image may have, see `mlpzoo.images.read_image`.
+
     Raises:
         ValueError: when there are none.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, max_pixels: int | None = None) -> None:
+        self.max_pixels = max_pixels
         found = sorted(folder.iterdir()) if folder.is_dir() else []
         self.files = [path for path in found if path.suffix.lower() in READ_SUFFIXES]
         if not self.files:
@@ -95,7 +100,7 @@ class PictureFolder:
 
     def read(self, index: int) -> Tensor:
         """An image in RGB."""
-        return read_picture(self.files[index]).pixels
+        return read_picture(self.files[index], max_pixels=self.max_pixels, warn=logger.debug).pixels
 
     def name(self, index: int) -> str:
         """The file."""
@@ -121,6 +126,7 @@ class Restoration(Task):
         super().__init__(recipe, place, training=training)
         section, data = recipe.model, recipe.data
         self.held: Readable | None = None
+        self.network: Any
         if data.validation_split is not None:
             self.held = self.validation_items = open_restoration(data, "validation")
         if training:
@@ -204,7 +210,7 @@ def open_restoration(data: Data, split: Split) -> Readable:
         ValueError: when there is no such data set.
     """
     opened: Readable | None = open_registered("restoration", data, split, "folder")
-    return opened or PictureFolder(split_folder(data, split))
+    return opened or PictureFolder(split_folder(data, split), max_pixels=data.max_pixels)
 
 
 def add_noise(x: Tensor, deviation: float, generator: torch.Generator | None = None) -> Tensor:

@@ -69,7 +69,7 @@ class CheckpointFolder:
             manifest = {
                 file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for file in partial.iterdir()
             }
-            (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+            (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
             for file in partial.iterdir():
                 # Temporary files may be readable by their owner alone; a run may be shared.
                 file.chmod(0o644)
@@ -121,7 +121,7 @@ class CheckpointFolder:
 def _problem(path: Path) -> str | None:
     """Why a checkpoint cannot be used; None where it is complete."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         for name, expected in manifest.items():
             file = path / name
             if Path(name).name != name or not file.is_file():

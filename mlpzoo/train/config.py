@@ -58,6 +58,8 @@ class Data(Section):
     """Images in a validation step of one process; those of a training step if null."""
     workers: int = Field(4, ge=0)
     """Processes that read images, for each process that trains."""
+    max_pixels: int | None = Field(None, ge=1)
+    """Largest number of pixels an image may have; 89,478,485 (Pillow's limit) if null."""
     on_bad_image: Literal["error", "skip"] = "error"
     """What an unreadable image does: stop, or be replaced by the next one and be listed in bad_images.jsonl."""
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from mlpzoo.inference import ImageError
+from mlpzoo.images import ImageError
 from mlpzoo.train.randomness import mixed, seeded
 
 Draw = tuple[int, int]
@@ -102,7 +102,7 @@ class BadImages:
                 raise ImageError(f"{reason}. To train without such images: data.on_bad_image=skip")
             if reason not in self.listed and self.folder is not None:
                 self.listed.add(reason)
-                with (self.folder / BAD_IMAGES).open("a") as file:
+                with (self.folder / BAD_IMAGES).open("a", encoding="utf-8") as file:
                     file.write(json.dumps({"image": items.name(index % len(items)), "reason": reason}) + "\n")
         if counted is not None and not counted.all():
             first = int(bad[~counted][0])

@@ -238,7 +238,7 @@ def read_run(folder: Path, kinds: dict[str, type[Recipe]], advice: str = "its re
     if not path.exists():
         raise ValueError(f"{folder} holds no run: {RECIPE} is missing")
     try:
-        return recipe_from(yaml.safe_load(path.read_text()), kinds=kinds, origin=str(path))
+        return recipe_from(yaml.safe_load(path.read_text(encoding="utf-8")), kinds=kinds, origin=str(path))
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{folder} holds a run that cannot be read ({error}): {advice}") from None
 

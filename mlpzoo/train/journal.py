@@ -41,7 +41,7 @@ class Journal:
 
     def __enter__(self) -> "Journal":
         self.display.__enter__()
-        self.file = self.path.open("a") if self.main else None
+        self.file = self.path.open("a", encoding="utf-8") if self.main else None
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -70,7 +70,7 @@ class Journal:
 def read_metrics(folder: str | Path) -> list[Record]:
     """The records of a run, in order; an incomplete last line is left out."""
     records: list[Record] = []
-    with contextlib.suppress(FileNotFoundError), (Path(folder) / METRICS).open() as lines:
+    with contextlib.suppress(FileNotFoundError), (Path(folder) / METRICS).open(encoding="utf-8") as lines:
         for line in lines:
             with contextlib.suppress(ValueError):
                 record = json.loads(line)

@@ -4,7 +4,7 @@ from mlpzoo.models import Backbone
 from mlpzoo.weights._files import CheckpointError
 from mlpzoo.weights.download import cached_path, fetch, fetch_hub
 from mlpzoo.weights.exporting import Conversion, convert, data_config, save_safetensors, timm_state_dict
-from mlpzoo.weights.folders import CONFIG, read_config, save_folder, weights_file
+from mlpzoo.weights.folders import CONFIG, read_config, save_folder, weights_file, write_folder
 from mlpzoo.weights.identify import Identified, identify_checkpoint
 from mlpzoo.weights.loading import LoadReport, load_checkpoint
 from mlpzoo.weights.released import released_file
@@ -30,4 +30,5 @@ __all__ = [
     "save_safetensors",
     "timm_state_dict",
     "weights_file",
+    "write_folder",
 ]

@@ -5,13 +5,13 @@ Names and shapes are all that is looked at here; no tensor is read.
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from timm.layers import to_2tuple
 
-from mlpzoo.models import FAMILIES, Backbone
+from mlpzoo.models import FAMILIES, Network
 from mlpzoo.models._keymap import Source, as_is
 from mlpzoo.ops.resize import Grid
 from mlpzoo.weights._files import CheckpointError, TensorFile
@@ -37,20 +37,9 @@ def strip_prefixes(names: list[str]) -> dict[str, str]:
     return stripped
 
 
-def built(backbone: Backbone, config: Any) -> Backbone:
-    """A network of the same family, without allocating it."""
-    build: Callable[..., Backbone] = type(backbone)
-    return build(config, device="meta")
-
-
-def whole_network(backbone: Backbone, config: Any) -> Backbone:
-    """The whole network, heads and all, without allocating it."""
-    return built(backbone, dataclasses.replace(config, num_classes=backbone.num_classes))
-
-
-def shapes_of(whole: Backbone) -> dict[str, tuple[int, ...]]:
+def shapes_of(network: Network) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a network's tensors."""
-    return {name: tuple(value.shape) for name, value in whole.state_dict().items()}
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
 def choose_plan(
@@ -107,14 +96,20 @@ def stated_size(img_size: int | Grid | None, metadata: Mapping[str, str]) -> Gri
 
 
 def source_config(
-    whole: Backbone, shapes: Mapping[str, tuple[int, ...]], stated: Grid | None, *, trust_count: bool
+    whole: Any, shapes: Mapping[str, tuple[int, ...]], stated: Grid | None, *, trust_count: bool
 ) -> tuple[Any, list[str]]:
     """The config the file was trained with: the model's, at the file's own image size, see `Backbone.size_in`.
+
+    Args:
+        whole: a `Network`; what else is asked of it has those alone whose weights are bound to a size.
+        shapes: names, in our layout, to shapes.
+        stated: image height and width in pixels, where the file or the user says so.
+        trust_count: see `Backbone.size_in`.
 
     Returns:
         The config, the model's own where no size needs to change, and notes on what changes, for people.
     """
-    config: Any = whole.config
+    config = whole.config
     try:
         size = whole.size_in(shapes, stated, trust_count=trust_count)
         if size is None or size == config.image_size:

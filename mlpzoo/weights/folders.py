@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mlpzoo.models import Backbone
 from mlpzoo.weights._files import CheckpointError
 from mlpzoo.weights._formats import IMG_SIZE
-from mlpzoo.weights._writing import write_safetensors, write_text
+from mlpzoo.weights._writing import replacing_all, save_tensors
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -29,7 +29,8 @@ def save_folder(
 ) -> None:
     """Write a model so that `create_model("local-dir:FOLDER")` rebuilds it, here and in timm.
 
-    A reader never sees half a file; `config.json` comes last, so where it is, the weights are.
+    Both files are whole before either takes the place of an older one; `config.json` does so last, so where it is, the
+    weights are.
 
     Args:
         model: the model.
@@ -41,7 +42,6 @@ def save_folder(
         about: anything else worth keeping, as JSON.
         weights: values to write instead of the model's own: a moving average, or those gathered from shards.
     """
-    folder = Path(folder)
     config = {
         "architecture": architecture,
         "num_classes": model.num_classes,
@@ -51,8 +51,32 @@ def save_folder(
         **({"label_names": label_names} if label_names else {}),
         **({"about": about} if about else {}),
     }
-    write_safetensors(weights or model.state_dict(), folder / WEIGHTS, metadata(model))
-    write_text(json.dumps(config, indent=2) + "\n", folder / CONFIG)
+    write_folder(folder, config, weights or model.state_dict(), metadata(model))
+
+
+def write_folder(
+    folder: str | Path,
+    config: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write `config.json` and `model.safetensors`: both are whole before either takes the place of an older one.
+
+    `config.json` takes its place last, so where it is, the weights are.
+
+    Args:
+        folder: where to; created if missing.
+        config: with the entry `architecture`.
+        weights: name to tensor.
+        metadata: what the safetensors file says of itself.
+
+    Raises:
+        OSError: when they cannot be written; what was there is as it was.
+    """
+    content = json.dumps(config, indent=2) + "\n"
+    with replacing_all(Path(folder) / WEIGHTS, Path(folder) / CONFIG) as (weights_part, config_part):
+        save_tensors(weights, weights_part, metadata)
+        config_part.write_text(content, encoding="utf-8")
 
 
 def metadata(model: nn.Module) -> dict[str, str]:
@@ -69,7 +93,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / CONFIG
     try:
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{folder} holds no {CONFIG}: give a folder that mlpzoo or timm wrote") from None
     except (OSError, ValueError) as error:

@@ -16,7 +16,6 @@ from mlpzoo.weights._formats import (
     source_config,
     stated_size,
     strip_prefixes,
-    whole_network,
 )
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -95,7 +94,7 @@ def _candidates(file: TensorFile, img_size: int | Grid | None) -> Iterator[Ident
                     config, _ = source_config(backbone, shapes, stated, trust_count=False)
                 except CheckpointError:
                     continue
-                wanted = shapes_of(whole_network(backbone, config))
+                wanted = shapes_of(backbone.whole_network(config))
                 optional = config.optional_prefixes
                 wanted = {key: shape for key, shape in wanted.items() if key in shapes or not key.startswith(optional)}
                 if wanted == shapes:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,12 @@ import torch
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from mlpzoo.models import FAMILIES, Backbone
+from mlpzoo.models import FAMILIES, Network
 from mlpzoo.models._keymap import Source
 from mlpzoo.ops.resize import Grid
 from mlpzoo.weights._files import CheckpointError, TensorFile, open_tensors, shorten
 from mlpzoo.weights._formats import (
-    HEAD,
     OWN,
-    built,
     choose_plan,
     planned_shapes,
     shapes_of,
@@ -25,7 +23,6 @@ from mlpzoo.weights._formats import (
     stated_size,
     strip_prefixes,
     times,
-    whole_network,
 )
 from mlpzoo.weights.identify import identify
 
@@ -55,7 +52,8 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, img_size: int | Grid 
     The format is told by content: the family's authors' files, timm's and our own. Every name in the file must be
     accounted for and every parameter filled, with these exceptions, all reported: a head of another number of
     classes, or of none, stays as it is, so do feature norms that the file does not have, and a first convolution of 3
-    channels adapts to the model's. Weights bound to another token grid are resized to the model's.
+    channels adapts to the model's. Weights bound to another token grid are resized to the model's. A restoration
+    network has none of these: it takes only a file that has all its names and shapes, and no others.
 
     Args:
         model: a model of this zoo, or what `features_only=True` made of one.
@@ -70,8 +68,8 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, img_size: int | Grid 
         CheckpointError: when the file does not fit, saying how; the model is then as it was before the call.
         TypeError: when the model is none of this zoo's.
     """
-    backbone = model if isinstance(model, Backbone) else getattr(model, "model", None)
-    if not isinstance(backbone, Backbone):
+    backbone = model if isinstance(model, Network) else getattr(model, "model", None)
+    if not isinstance(backbone, Network):
         raise TypeError(f"load_checkpoint needs a model of mlpzoo, got {type(model).__name__}")
     path = Path(path)
     with open_tensors(path) as file:
@@ -92,30 +90,30 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, img_size: int | Grid 
     return report
 
 
-def _fit(backbone: Backbone, file: TensorFile, img_size: int | Grid | None) -> tuple[dict[str, Tensor], LoadReport]:
+def _fit(backbone: Network, file: TensorFile, img_size: int | Grid | None) -> tuple[dict[str, Tensor], LoadReport]:
     """Read every tensor of a file into the shapes of the backbone, or raise before anything is changed."""
     names = strip_prefixes(list(file.shapes))
-    whole = whole_network(backbone, backbone.config)
+    whole = backbone.whole_network(backbone.config)
     wanted = shapes_of(whole)
     plan, unknown, title = choose_plan(backbone.family, names, wanted, file)
     if unknown:
         raise CheckpointError(
-            f"it is no {FAMILIES[backbone.family].title} checkpoint in a known format: {len(unknown)} of {len(names)} "
-            f"names are unknown ({shorten(unknown)}).{_recognized(file, img_size)}"
+            f"it is no {FAMILIES[backbone.family].title} checkpoint in a known format, or one of a larger network: "
+            f"{len(unknown)} of {len(names)} names are unknown ({shorten(unknown)}).{_recognized(file, img_size)}"
         )
     shapes = planned_shapes(plan, names, file)
     stated = stated_size(img_size, file.metadata)
     trained_with, adapted = source_config(whole, shapes, stated, trust_count=title == OWN)
     resized = trained_with is not whole.config
     if resized:
-        wanted = shapes_of(whole_network(backbone, trained_with))
+        wanted = shapes_of(backbone.whole_network(trained_with))
 
     needed = set(backbone.state_dict())
-    fresh = [name for name in HEAD if name in shapes and shapes[name] != wanted.get(name)]
+    fresh = [name for name in backbone.head_names if name in shapes and shapes[name] != wanted.get(name)]
     for name in fresh:
         plan.pop(name)
-    if not any(name in shapes for name in HEAD):
-        fresh += HEAD
+    if not any(name in shapes for name in backbone.head_names):
+        fresh += backbone.head_names
     for prefix in backbone.config.optional_prefixes:
         if not any(name.startswith(prefix) for name in plan):
             fresh += [name for name in needed if name.startswith(prefix)]
@@ -140,8 +138,8 @@ def _fit(backbone: Backbone, file: TensorFile, img_size: int | Grid | None) -> t
 
     values = {name: _read(sources, names, file) for name, sources in plan.items()}
     if first_conv in values and shapes[first_conv] != wanted[first_conv]:
-        values[first_conv] = adapt_input_conv(backbone.in_chans, values[first_conv])
-        adapted.append(f"{first_conv} adapted from 3 to {backbone.in_chans} image channels")
+        values[first_conv] = adapt_input_conv(backbone.config.in_chans, values[first_conv])
+        adapted.append(f"{first_conv} adapted from 3 to {backbone.config.in_chans} image channels")
     if resized:
         values = _resized(backbone, trained_with, values)
     fresh = sorted(needed.intersection(fresh))
@@ -149,12 +147,13 @@ def _fit(backbone: Backbone, file: TensorFile, img_size: int | Grid | None) -> t
     return values, LoadReport(title, tuple(fresh), tuple(adapted), not_finite)
 
 
-def _resized(backbone: Backbone, trained_with: Any, values: dict[str, Tensor]) -> dict[str, Tensor]:
+def _resized(backbone: Network, trained_with: Any, values: dict[str, Tensor]) -> dict[str, Tensor]:
     """Resize by the one mechanism there is: a model at the file's size, told to take the backbone's.
 
     It takes the tensors out of `values`, so that none is held twice.
     """
-    at_source = built(backbone, dataclasses.replace(trained_with, num_classes=0))
+    build: Callable[..., Any] = type(backbone)
+    at_source = build(dataclasses.replace(trained_with, num_classes=0), device="meta")
     at_source.load_state_dict({name: values.pop(name) for name in at_source.state_dict()}, assign=True)
     at_source.set_input_size(backbone.config.image_size)
     return {**values, **at_source.state_dict()}
@@ -170,7 +169,7 @@ def _recognized(file: TensorFile, img_size: int | Grid | None) -> str:
 
 
 def _explain_misfit(
-    backbone: Backbone, shapes: Mapping[str, tuple[int, ...]], file: TensorFile, img_size: int | Grid | None
+    backbone: Network, shapes: Mapping[str, tuple[int, ...]], file: TensorFile, img_size: int | Grid | None
 ) -> str:
     """What to do about a file of the right family that does not fit."""
     return backbone.explain_misfit(shapes) or _recognized(file, img_size).strip() or "Is it of another variant?"

@@ -8,8 +8,9 @@ from cases import VECTORS, Case
 from families import conformance_cases
 
 import mlpzoo
-from mlpzoo.models import FAMILIES, maxim_files
-from mlpzoo.restoration import MAXIM, create_restorer, list_restorers
+from mlpzoo.models import FAMILIES, Network
+from mlpzoo.models.maxim import MAXIM
+from mlpzoo.restoration import create_restorer, list_restorers
 
 OUTPUT = {torch.float32: 1e-4, torch.float64: 1e-9}
 """Largest error of an output, in standard deviations of the output."""
@@ -96,8 +97,8 @@ def test_outputs_and_gradients(case: Case, checkpoint, dtype):
 
 def authors_gradient_norms(model, case: Case) -> dict[str, float]:
     """Norms of our gradients under the authors' names: a tensor made of several is split along its first axis."""
-    network = model if isinstance(model, mlpzoo.models.Backbone | MAXIM) else model.model
-    key_maps = maxim_files.FORMATS if isinstance(model, MAXIM) else FAMILIES[network.family].formats
+    network = model if isinstance(model, Network) else model.model
+    key_maps = FAMILIES[network.family].formats
     parameters = dict(network.named_parameters())
     names = list(case.parameters())
     plan, unknown = min((key_map.plan(names) for key_map in key_maps), key=lambda found: len(found[1]))

@@ -1,19 +1,28 @@
 """Pictures in and out of files, one or a folder at a time, and the command that does it."""
 
+import errno
 import io
 import json
+import os
+import re
+import shutil
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage.data
 import torch
 from PIL import Image, ImageCms
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import nn
 
 from mlpzoo.cli import run
-from mlpzoo.inference import ImageError
+from mlpzoo.images import ImageError
 from mlpzoo.restoration import (
     Picture,
     _png16,
@@ -26,6 +35,7 @@ from mlpzoo.restoration import (
     ssim,
     write_picture,
 )
+from mlpzoo.weights import _writing
 
 CAMERA, ORIENTATION = 0x0110, 0x0112
 TINY = {
@@ -369,3 +379,185 @@ def test_command_mistakes(call, photo, trained, tmp_path):
         assert err.count("\n") == 1
         assert message in err
     assert not where[1].exists()
+
+
+class Broken(nn.Module):
+    """A network that gives no numbers, or none at all."""
+
+    def __init__(self, problem):
+        super().__init__()
+        self.problem = problem
+
+    def forward(self, x):
+        if isinstance(self.problem, Exception):
+            raise self.problem
+        return x * self.problem
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (float("nan"), "in.png: the network gives NaN or infinity"),
+        (float("inf"), "in.png: the network gives NaN or infinity"),
+        (RuntimeError("not enough memory:\nyou tried"), "cannot restore .*in.png: not enough memory: you tried$"),
+        (MemoryError(), "cannot restore .*in.png: out of memory"),
+    ],
+)
+def test_what_a_network_cannot_do_leaves_the_others(photo, tmp_path, problem, message):
+    as_image(photo).save(tmp_path / "in.png")
+    (result,) = restore_files(Broken(problem), tmp_path / "in.png", tmp_path / "out.png")
+    assert isinstance(result.error, ImageError)
+    assert re.search(message, str(result.error))
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_target_is_never_replaced(photo, tmp_path):
+    source, truth = tmp_path / "in", tmp_path / "truth"
+    for folder in (source, truth):
+        folder.mkdir()
+        as_image(photo).save(folder / "a.png")
+    (tmp_path / "link").symlink_to(truth)
+    (tmp_path / "hard.png").hardlink_to(truth / "a.png")
+    before = (truth / "a.png").read_bytes()
+    for arguments, target in (
+        ((source, truth), truth),
+        ((source, tmp_path / "link"), truth),
+        ((source / "a.png", truth / "a.png"), truth / "a.png"),
+        ((source / "a.png", truth), truth / "a.png"),
+        ((source / "a.png", tmp_path / "hard.png"), truth / "a.png"),
+        ((source / "a.png", truth / ".." / "truth" / "a.png"), truth / "a.png"),
+    ):
+        with pytest.raises(ValueError, match=r"is the target and the output: choose another output"):
+            restore_files(Darker(), *arguments, target=target, overwrite=True)
+        assert (truth / "a.png").read_bytes() == before
+
+
+def test_overwriting_in_place_replaces_after_reading_back(photo, tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    as_image(photo).save(path)
+    before = path.read_bytes()
+    written = Path.write_bytes
+
+    def cut(self, content):
+        return written(self, content[: len(content) // 2])
+
+    def another(self, content):
+        image = io.BytesIO()
+        as_image(photo / 3).save(image, "PNG")
+        return written(self, image.getvalue())
+
+    for wrong, message in ((cut, "cannot be read back"), (another, "what is read back is not what was written")):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_bytes", wrong)
+            (result,) = restore_files(Darker(), path, path, overwrite=True)
+        assert message in str(result.error)
+        assert path.read_bytes() == before
+        assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+    (result,) = restore_files(Darker(), path, path, overwrite=True)
+    assert result.error is None
+    assert (read_picture(path).pixels - photo / 2).abs().max() < 0.5 / 255 + 1e-6
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """A disk that takes no more: whatever is written raises what the system raises."""
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def full_of_tensors(*_, **__):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    def fill():
+        monkeypatch.setattr(Path, "write_bytes", full)
+        monkeypatch.setattr(Path, "write_text", full)
+        monkeypatch.setattr(_writing, "save_file", full_of_tensors)
+
+    return fill
+
+
+def test_a_full_disk_ends_the_run_in_one_line(call, photo, trained, tmp_path, full_disk):
+    source, out = tmp_path / "in", tmp_path / "out"
+    for folder in (source, out):
+        folder.mkdir()
+        for name in ("a.png", "b.tif", "c.jpg"):
+            as_image(photo).save(folder / name)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    full_disk()
+    status, printed, err = call(source, out, "--checkpoint", trained, "--overwrite", "--tile", 16)
+    assert (status, printed, err.count("\n")) == (1, "", 1)
+    assert "No space left on device" in err
+    assert str(out / "a.png") in err
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_full_disk_leaves_a_folder_as_it_was(trained, tmp_path, full_disk, monkeypatch):
+    shutil.copytree(trained, tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    torch.manual_seed(9)
+    other = create_restorer("maxim_s1", **TINY)
+    full_disk()
+    for still_full in (("save_file",), ("write_text",), ("save_file", "write_text")):
+        with monkeypatch.context() as patch:
+            if "save_file" not in still_full:
+                patch.setattr(_writing, "save_file", save_file)
+            with pytest.raises(OSError, match="No space left on device.*run/") as caught:
+                save_restorer(other, tmp_path / "run", architecture="maxim_s1")
+        assert caught.value.errno == errno.ENOSPC
+        assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_names_as_long_as_a_file_system_allows(photo, tmp_path):
+    path = tmp_path / f"{'ä' * 125}.png"
+    write_picture(Picture(photo), path)
+    torch.testing.assert_close(read_picture(path).pixels, photo)
+
+
+def test_command_raises_the_limit_of_pixels(call, photo, trained, tmp_path, monkeypatch):
+    as_image(photo).save(tmp_path / "in.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)
+    options = ("--checkpoint", trained, "--tile", 16)
+    status, _, err = call(tmp_path / "in.png", tmp_path / "out.png", *options)
+    assert status == 1
+    assert "more than 600 pixels; refused" in err
+    assert "--max-pixels N" in err
+    assert call(tmp_path / "in.png", tmp_path / "out.png", *options, "--max-pixels", 1850)[0] == 0
+    assert read_picture(tmp_path / "out.png", max_pixels=2000).pixels.shape == photo.shape
+    assert call(tmp_path / "in.png", tmp_path / "out.png", *options, "--max-pixels", 0)[0] == 2
+
+
+def test_command_notes_what_it_leaves_out(call, photo, trained, tmp_path):
+    (tmp_path / "in").mkdir()
+    as_image(photo).save(tmp_path / "in" / "a.png", exif=b"Exif\0\0no TIFF")
+    as_image(photo).save(tmp_path / "in" / "b.png")
+    status, out, err = call(tmp_path / "in", tmp_path / "out", "--checkpoint", trained, "--json")
+    assert status == 0
+    assert err.startswith(f"mlpzoo: note: {tmp_path / 'in' / 'a.png'}: its EXIF is left out, for ")
+    assert err.count("\n") == 1
+    assert [len(entry["notes"]) for entry in json.loads(out)] == [1, 0]
+
+
+LOCALE = """
+import json, sys
+from pathlib import Path
+from mlpzoo.restoration import create_restorer, load_restorer, read_picture, restore_files, save_restorer
+import torch
+
+folder = Path(sys.argv[1])
+save_restorer(create_restorer("maxim_s1", **json.loads(sys.argv[2])), folder / "run", architecture="maxim_s1")
+config = json.loads((folder / "run" / "config.json").read_bytes())
+config["about"] = {"note": "\\u00fcber \\u65e5\\u672c"}
+(folder / "run" / "config.json").write_bytes(json.dumps(config, ensure_ascii=False).encode())
+model = load_restorer(folder / "run")
+(result,) = restore_files(model, folder / "in.png", folder / "out.png", tile=16)
+assert result.error is None, result.error
+"""
+
+
+def test_files_are_utf_8_whatever_the_locale(photo, tmp_path):
+    as_image(photo).save(tmp_path / "in.png")
+    # The C locale without Python's own correction of it reads and writes ASCII.
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-W", "error::EncodingWarning", "-c", LOCALE, str(tmp_path), json.dumps(TINY)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -16,7 +16,7 @@ from train.tiny import tiny_recipe
 
 import mlpzoo
 from mlpzoo.demos import DigitImages, write_digits
-from mlpzoo.inference import ImageError
+from mlpzoo.images import ImageError
 from mlpzoo.tasks.classification import Classification
 from mlpzoo.tasks.classification_images import hold_out, open_splits
 from mlpzoo.tasks.classification_loaders import NOT_COUNTED, Loaders, labelled_samples

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mlpzoo.demos.scenes import scenes_of
-from mlpzoo.inference import ImageError
+from mlpzoo.images import ImageError
 from mlpzoo.tasks import load_detector, recipe_from, train, validate
 from mlpzoo.tasks.coco import CocoFolder, write_coco
 from mlpzoo.tasks.detection import Detection, _sample

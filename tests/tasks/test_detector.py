@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from mlpzoo import CheckpointError
-from mlpzoo.inference import ImageError
+from mlpzoo.images import ImageError
 from mlpzoo.tasks import Box, Detector, DetectorConfig, detect, detect_files, draw_boxes, load_detector, save_detector
 
 CONFIG = DetectorConfig(

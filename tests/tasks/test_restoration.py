@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mlpzoo.inference import ImageError
+from mlpzoo.images import ImageError
 from mlpzoo.tasks import recipe_from
 from mlpzoo.tasks.restoration import Restoration, charbonnier, random_crop
 from mlpzoo.train import Place

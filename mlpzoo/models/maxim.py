@@ -11,6 +11,7 @@ Shape suffixes: B batch, I image channels, H × W positions, C channels.
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -28,6 +29,9 @@ from mlpzoo.layers import (
 )
 from mlpzoo.layers.init import flax_default_
 from mlpzoo.layers.linear import apply_linear
+from mlpzoo.models._family import RESTORATION, Family
+from mlpzoo.models._network import Network
+from mlpzoo.models.maxim_files import FORMATS, WEIGHTS
 from mlpzoo.ops import resize_nearest
 
 
@@ -92,6 +96,16 @@ class MaximConfig:
     def dim(self, level: int) -> int:
         """Channels of a level."""
         return self.embed_dim * 2**level
+
+    @property
+    def first_conv(self) -> str:
+        """Empty: the image's channels come out as well, so no convolution alone can adapt to another number of them."""
+        return ""
+
+    @property
+    def optional_prefixes(self) -> tuple[str, ...]:
+        """None: a file must hold every parameter."""
+        return ()
 
     def sizes(self, level: int) -> dict[str, Any]:
         """Sides of a level's blocks and grid; the bottleneck's are the low-resolution ones whatever the depth."""
@@ -262,7 +276,7 @@ class MaximStage(nn.Module):
         return made, attention, [] if self.last else [x + y for x, y in zip(encoded, decoded, strict=True)]
 
 
-class MAXIM(nn.Module):
+class MAXIM(Network):
     """From an image to the image restored, by every stage and at every supervised scale.
 
     Args:
@@ -274,6 +288,9 @@ class MAXIM(nn.Module):
         `(batch, in_chans, height, width)`, of pixels in [0, 1] and sides that `size_multiple` divides, to a list by
         stage of lists by scale, from the smallest: the restored image is `[-1][-1]`.
     """
+
+    family = "maxim"
+    config: MaximConfig
 
     def __init__(
         self, config: MaximConfig, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -323,10 +340,25 @@ class MAXIM(nn.Module):
             if module is not self and reset is not None:
                 reset()
 
+    def explain_misfit(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
+        """What to do about a checkpoint that does not fit: the variants differ in stages, channels and scales."""
+        return "Is it of another variant (maxim_s1 to maxim_m3) or number of supervision scales?"
 
-# The authors' table in `Model()`; the paper's MAXIM-2S and -3S are S-2 and S-3.
-VARIANTS = {
-    f"maxim_{size}{stages}": MaximConfig(embed_dim=embed_dim, num_stages=stages)
-    for size, embed_dim in (("s", 32), ("m", 64))
-    for stages in (1, 2, 3)
-}
+
+FAMILY = Family(
+    name="maxim",
+    title="MAXIM",
+    paper="https://arxiv.org/abs/2201.02973",
+    code="https://github.com/google-research/maxim/tree/3c82651",
+    license="Apache-2.0",
+    task=RESTORATION,
+    model=MAXIM,
+    # The authors' table in `Model()`; the paper's MAXIM-2S and -3S are S-2 and S-3.
+    variants={
+        f"maxim_{size}{stages}": MaximConfig(embed_dim=embed_dim, num_stages=stages)
+        for size, embed_dim in (("s", 32), ("m", 64))
+        for stages in (1, 2, 3)
+    },
+    weights=WEIGHTS,
+    formats=FORMATS,
+)
