@@ -39,7 +39,7 @@ def _resize_maps(w_NT: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
             f"{old_grid[0] * old_grid[1]}"
         )
     kind = w_NT.device.type
-    # There is none on the meta device, and asking for it there is an error.
+    # The meta device, which computes nothing, has no autocast to switch off.
     with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else contextlib.nullcontext():
         w_NHW = w_NT.to(torch.promote_types(w_NT.dtype, torch.float32)).unflatten(-1, old_grid)
         down_UH, across_VW = (_side(old, new, w_NHW) for old, new in zip(old_grid, new_grid, strict=True))
