@@ -91,7 +91,7 @@ class Base:
     def op(self, name: str, arguments: Arguments) -> "BaseContender":
         """Its op of that name."""
         tensors = {key: (flat.cpu(), layout) for key, (flat, layout) in arguments.tensors.items()}
-        sent = Arguments(tensors, arguments.settings, arguments.gradient.cpu())
+        sent = Arguments(tensors, arguments.settings, [gradient.cpu() for gradient in arguments.gradients])
         return BaseContender(self, "open_op", (name, sent))
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import itertools
+import math
 import sys
 from types import CodeType, FrameType
 from typing import Any
@@ -13,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import mlpzoo
 from benchmarks import models
-from benchmarks.op_trial import Arguments, Layout, Op, OpTrial
+from benchmarks.op_trial import Arguments, Layout, Op, OpTrial, Outputs
 from benchmarks.options import Size
 from mlpzoo import ops
 
@@ -29,7 +30,8 @@ OPS: dict[str, Op] = {name: getattr(ops, name) for name in ops.__all__ if _has_a
 
 IMPLS: dict[str, dict[str, tuple[str, ...]]] = {
     "linear": {"cpu": ("onednn",), "cuda": ("epilogue",)},
-    "mlp": {"cpu": ("onednn",)},
+    "linear_halves": {"cpu": ("onednn",), "cuda": ("epilogue",)},
+    "mlp": {"cpu": ("onednn",), "cuda": ("epilogue",)},
     "token_linear": {"cpu": ("bmm",), "cuda": ("bmm", "triton")},
     "spatial_gate": {"cpu": ("bmm",), "cuda": ("bmm", "triton")},
     "axis_linear": {"cpu": ("swap", "conv"), "cuda": ("swap", "triton")},
@@ -47,14 +49,14 @@ class Call:
         op: its name.
         tensors: the layout of every tensor, by argument.
         settings: the other arguments, but for `impl`.
-        output: shape of what it returned.
+        outputs: shapes of what it returned.
         times: how often a step makes it.
     """
 
     op: str
     tensors: dict[str, Layout]
     settings: dict[str, Any]
-    output: tuple[int, ...]
+    outputs: tuple[tuple[int, ...], ...]
     times: int = 1
 
     def __str__(self) -> str:
@@ -76,7 +78,8 @@ class Call:
             weight = name.startswith("w") and len(layout.shape) == 2
             flat = torch.randn(layout.extent, dtype=torch.float64, device=device)
             tensors[name] = (flat.mul_(layout.shape[-1] ** -0.5 if weight else 1), layout)
-        return Arguments(tensors, self.settings, torch.randn(self.output, dtype=torch.float64, device=device))
+        gradients = [torch.randn(shape, dtype=torch.float64, device=device) for shape in self.outputs]
+        return Arguments(tensors, self.settings, gradients)
 
     def flops(self, train: bool) -> int:
         """Floating-point operations, as PyTorch's counter sees them; the larger count of two implementations.
@@ -98,7 +101,8 @@ class Call:
         Forward, every tensor is read and the output written; backward, every tensor and the output's gradient are
         read, and the tensors' gradients written.
         """
-        inputs, output = sum(layout.elements for layout in self.tensors.values()), torch.Size(self.output).numel()
+        inputs = sum(layout.elements for layout in self.tensors.values())
+        output = sum(map(math.prod, self.outputs))
         return dtype.itemsize * (3 * inputs + 2 * output if train else inputs + output)
 
 
@@ -109,7 +113,7 @@ def implementation(op: str, impl: str) -> Op:
     """An op with its implementation chosen."""
     function = OPS[op]
 
-    def run(**arguments: Any) -> Tensor:
+    def run(**arguments: Any) -> Outputs:
         return function(**arguments, impl=impl)
 
     return run
@@ -128,7 +132,7 @@ def record_calls(name: str, batch: int, img_size: int | Size | None, train: bool
     """
     options, image = models.model_options(name, img_size)
     model = mlpzoo.create_model(name, device="meta", **options).train(train)
-    codes: dict[CodeType, str] = {function.__code__: op for op, function in OPS.items()}
+    codes: dict[CodeType, str] = {inspect.unwrap(function).__code__: op for op, function in OPS.items()}
     found: dict[str, Call] = {}
     stack: list[dict[str, Any]] = []
 
@@ -142,7 +146,8 @@ def record_calls(name: str, batch: int, img_size: int | Size | None, train: bool
             if not stack:
                 tensors = {key: Layout.of(value) for key, value in arguments.items() if isinstance(value, Tensor)}
                 settings = {key: value for key, value in arguments.items() if key not in tensors}
-                call = Call(codes[frame.f_code], tensors, settings, tuple(result.shape))
+                results = (result,) if isinstance(result, Tensor) else result
+                call = Call(codes[frame.f_code], tensors, settings, tuple(tuple(y.shape) for y in results))
                 times = found[repr(call)].times + 1 if repr(call) in found else 1
                 found[repr(call)] = dataclasses.replace(call, times=times)
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from benchmarks.measure import Runner
 from benchmarks.trial import OUTPUT, Values
 
-Op = Callable[..., Tensor]
+Outputs = Tensor | tuple[Tensor, ...]
+Op = Callable[..., Outputs]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +54,12 @@ class Arguments:
     Attributes:
         tensors: by name, the numbers from first to last, gaps included, and how they are laid out.
         settings: the other arguments, by name.
-        gradient: of the output, in its shape.
+        gradients: of the outputs, in their shapes.
     """
 
     tensors: dict[str, tuple[Tensor, Layout]]
     settings: dict[str, Any]
-    gradient: Tensor
+    gradients: list[Tensor]
 
 
 class OpTrial(Runner):
@@ -93,21 +94,20 @@ class OpTrial(Runner):
             flat.to(device, dtype, copy=True).as_strided(layout.shape, layout.stride).requires_grad_(train)
             for flat, layout in arguments.tensors.values()
         ]
-        self.gradient = arguments.gradient.to(device, dtype)
+        self.gradients = [gradient.to(device, dtype) for gradient in arguments.gradients]
 
-        def call(*tensors: Tensor) -> Tensor:
+        def call(*tensors: Tensor) -> Outputs:
             return function(**dict(zip(self.names, tensors, strict=True)), **arguments.settings)
 
         self.call = torch.compile(call, dynamic=False) if compiled else call
 
-    def once(self) -> list[Tensor]:
-        """The output, and in training the gradient of every tensor."""
-        if not self.train:
-            # Not in inference mode: dispatch modes would see composite operations there, and not what they do.
-            with torch.no_grad():
-                return [self.call(*self.tensors)]
-        output = self.call(*self.tensors)
-        return [output, *torch.autograd.grad(output, self.tensors, self.gradient)]
+    def once(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """The outputs, and in training the gradient of every tensor."""
+        # Not in inference mode: dispatch modes would see composite operations there, and not what they do.
+        with torch.set_grad_enabled(self.train):
+            found = self.call(*self.tensors)
+        outputs = (found,) if isinstance(found, Tensor) else found
+        return outputs, torch.autograd.grad(outputs, self.tensors, self.gradients) if self.train else ()
 
     def prepare(self) -> None:
         """Call once, so that no contender is slowed by what the one before left in the caches."""
@@ -125,5 +125,7 @@ class OpTrial(Runner):
         self.repeats = number
 
     def values(self) -> Values:
-        """What one call gives, by name."""
-        return dict(zip([OUTPUT, *self.names], (value.detach() for value in self.once()), strict=False))
+        """What one call gives, by name: the numbers of all outputs as `OUTPUT`, and gradients."""
+        outputs, gradients = self.once()
+        joined = torch.cat([output.detach().flatten() for output in outputs])
+        return {OUTPUT: joined, **dict(zip(self.names, gradients, strict=False))}

@@ -117,8 +117,10 @@ def kept_bytes(model: nn.Module, images: torch.Tensor) -> int:
 
 
 def _static_cost(name: str, model: nn.Module, images: torch.Tensor) -> Cost:
-    with FlopCounterMode(display=False) as counter:
-        kept = kept_bytes(model.train(), images)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.train()(images)
+    # Not while operations are counted: fast paths that save less do not run then.
+    kept = kept_bytes(model, images)
     return Cost(
         model=name,
         img_size=(images.shape[2], images.shape[3]),

@@ -241,7 +241,11 @@ def family_of(name: str) -> Family:
     for family in FAMILIES.values():
         if variant in family.variants:
             return family
-    raise ValueError(f"unknown model '{variant}'")
+    near = difflib.get_close_matches(
+        variant, [name for family in FAMILIES.values() for name in family.variants], 3, 0.5
+    )
+    hint = f". The nearest: {', '.join(near)}" if near else ""
+    raise ValueError(f"unknown model '{variant}'{hint}. `mlpzoo.list_models()` lists all")
 
 
 def register(family: Family) -> None:

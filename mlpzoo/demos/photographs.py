@@ -93,7 +93,7 @@ def illustrate_denoising(task: Any, folder: Path, figures: Mapping[str, float]) 
     draw_restoration(
         folder / "before_after.png",
         [(name, (image * 255).round().byte().permute(1, 2, 0).numpy()) for name, image in panels],
-        title=f"{task.recipe.model.name} removes Gaussian noise of standard deviation {task.recipe.data.noise:g}/255",
+        title=f"A small {task.recipe.model.name} removes Gaussian noise of deviation {task.recipe.data.noise:g}/255",
         subtitle=f"{sum(parameter.numel() for parameter in network.parameters()):,} parameters, trained on crops of "
         f"{len(task.training_items)} other photographs; below, the middle enlarged",
     )

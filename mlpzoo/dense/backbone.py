@@ -73,7 +73,7 @@ class DenseBackbone(nn.Module):
         self.out_indices = take_indices(len(STRIDES), out_indices)
         config = family_of(name).variants[name.split(".")[0]]
         has_stages = config.has_stages
-        if config.image_size and not has_stages:
+        if config.image_size:
             options.setdefault("dynamic_img_size", not window)
         elif window:
             raise ValueError(f"window=True is for networks bound to one image size, and {name} takes any")
@@ -95,10 +95,10 @@ class DenseBackbone(nn.Module):
         reductions = net.feature_info.reduction()
         self.pyramid: SimpleFeaturePyramid | None = None
         if has_stages:
-            if not set(reductions) <= set(STRIDES) or backbone.config.image_size:
+            if not set(reductions) <= set(STRIDES):
                 raise ValueError(
-                    f"{name} has maps of strides {', '.join(map(str, reductions))} at one image size, and dense heads "
-                    f"want 4, 8, 16 and 32 at any: choose CycleMLP, or a network without stages"
+                    f"{name} has maps of strides {', '.join(map(str, reductions))}, and dense heads want 4, 8, 16 and "
+                    f"32: choose a network with stages of those strides, such as CycleMLP, or one without stages"
                 )
             self.channels, self.strides = tuple(net.feature_info.channels()), tuple(reductions)
         else:
@@ -147,11 +147,11 @@ class DenseBackbone(nn.Module):
                 f"{max(self.strides)} pixels wide: enlarge them, or leave that map out of out_indices"
             )
         maps = self.body(x_BIHW)
-        if self.pyramid is None:
-            return maps
+        if self.pyramid is not None:
+            maps = self.pyramid(maps[0])
+        # A network bound to a grid pads images to a size that it can take.
         return [
-            y[:, :, : -(-height // stride), : -(-width // stride)]
-            for y, stride in zip(self.pyramid(maps[0]), self.strides, strict=True)
+            y[:, :, : -(-height // stride), : -(-width // stride)] for y, stride in zip(maps, self.strides, strict=True)
         ]
 
     def train(self, mode: bool = True) -> "DenseBackbone":

@@ -1,11 +1,11 @@
 """What a layer needs to fold itself: weights that are fixed once training is over, merged with those around them.
 
 A layer says what it becomes by a method `folded(self) -> nn.Module`, which `mlpzoo.deploy.fold` calls on a copy in
-evaluation mode: the method may take the layer apart, and returns the layer
-itself or a module of another class, which is folded in its turn. A layer in which
-a BatchNorm directly follows a convolution or linear layer, and nothing else reads what is between, needs no method:
-it names the pair in `norm_after`. Both count for the very class that defines them: a subclass may compute something
-else. Everything is computed in float64 and rounded once.
+evaluation mode: the method may take the layer apart, and returns the layer itself or a module of another class, which
+is folded in its turn. A layer in which a BatchNorm directly follows a convolution or linear layer, and nothing else
+reads what is between, needs no method: it names the pairs in `norm_after`, a mapping from the one to the other. Both
+count for the very class that defines them: a subclass may compute something else. Everything is computed in float64
+and rounded once.
 
 Shape suffixes: B batch, C channels, H × W positions.
 """

@@ -77,8 +77,7 @@ class TokenLinear(nn.Module):
 def activated_tokens(layer: nn.Module, act: nn.Module, x_BTC: Tensor) -> Tensor:
     """`act(layer(x_BTC))`, in one pass where a kernel does both."""
     form = gelu_form(act)
-    if form and fast_path(layer, act):
-        assert isinstance(layer, TokenLinear)
+    if form and isinstance(layer, TokenLinear) and fast_path(layer, act):
         return token_linear(x_BTC, layer.weight, layer.bias, layer.impl, form)
     return act(layer(x_BTC))
 

@@ -7,7 +7,8 @@ A family is a module that defines `FAMILY`. Its classes are imported from that m
 import importlib
 import pkgutil
 
-from mlpzoo.models._base import Backbone, BackboneConfig, GridBoundConfig
+from mlpzoo.models._base import Backbone
+from mlpzoo.models._config import BackboneConfig, GridBoundConfig
 from mlpzoo.models._family import CLASSIFICATION, RESTORATION, Family, Weights
 from mlpzoo.models._isotropic import IsotropicBackbone, IsotropicConfig, IsotropicMapBackbone, IsotropicMapConfig
 from mlpzoo.models._maps import MapBackbone

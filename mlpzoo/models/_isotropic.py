@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from mlpzoo.layers import PatchEmbed
 from mlpzoo.layers.patch_embed import grid_of
-from mlpzoo.models._base import Backbone, BackboneConfig, GridBoundConfig, LayerwisePattern
+from mlpzoo.models._base import Backbone, LayerwisePattern
+from mlpzoo.models._config import BackboneConfig, GridBoundConfig
 from mlpzoo.models._maps import MapBackbone
 from mlpzoo.models._strides import grid_after, stride_of
 from mlpzoo.ops.resize import Grid

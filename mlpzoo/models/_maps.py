@@ -7,7 +7,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from mlpzoo.models._base import Backbone, BackboneConfig
+from mlpzoo.models._base import Backbone
+from mlpzoo.models._config import BackboneConfig
 
 
 class MapBackbone(Backbone):

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from mlpzoo.layers import ResidualBlock
-from mlpzoo.models._base import BackboneConfig, LayerwisePattern
+from mlpzoo.models._base import LayerwisePattern
+from mlpzoo.models._config import BackboneConfig
 from mlpzoo.models._maps import MapBackbone
 from mlpzoo.models._recompute import recomputed
 from mlpzoo.models._strides import grid_after, stride_of

@@ -19,6 +19,7 @@ from mlpzoo.layers.grid_bound import GridFound
 from mlpzoo.layers.patch_embed import check_image_size
 from mlpzoo.models._network import Network
 from mlpzoo.models._views import put_weights, resized_view, view_of
+from mlpzoo.ops._torch import surely_equal
 from mlpzoo.ops.resize import Grid
 
 # A traced graph keeps it as one call: symbolic sizes cannot be compared while tracing.
@@ -107,7 +108,7 @@ class SizedNetwork(Network):
         """
         sides = self.config.working_sides()
         if sides is None:
-            height, width = (side + -side % m for side, m in zip(img_size, self.size_multiple, strict=True))
+            height, width = ((side + m - 1) // m * m for side, m in zip(img_size, self.size_multiple, strict=True))
             return height, width
         if max(img_size) > max(sides):
             raise ValueError(f"got an image of {times(img_size)} pixels, but {self.config.sizes_that_work}")
@@ -156,7 +157,7 @@ class SizedNetwork(Network):
             img_size: image height and width in pixels, a size the network can take.
         """
         modules, grids = self.bound_modules(), self.grids_at(img_size)
-        changed = {name: grid for name, grid in grids.items() if grid != modules[name].grid}
+        changed = {name: grid for name, grid in grids.items() if not surely_equal(grid, modules[name].grid)}
         view = view_of(self, {name: resized_view(modules[name], grid) for name, grid in changed.items() if name})
         if "" in changed:
             # Its hooks have run by now.
@@ -186,9 +187,9 @@ class SizedNetwork(Network):
             check_image_size(height, width, bound[0], bound[1], self.config.sizes_that_work)
             return self, x_BIHW
         padded = self.padded_size((height, width))
-        if padded != (height, width):
+        if not surely_equal(padded, (height, width)):
             x_BIHW = F.pad(x_BIHW, (0, padded[1] - width, 0, padded[0] - height))
-        return (self if padded == bound else self.view_at(padded)), x_BIHW
+        return (self if surely_equal(padded, bound) else self.view_at(padded)), x_BIHW
 
     def size_in(
         self, shapes: Mapping[str, tuple[int, ...]], stated: Grid | None = None, *, trust_count: bool = False

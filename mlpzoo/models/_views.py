@@ -15,7 +15,7 @@ from mlpzoo.ops.resize import Grid
 
 Module = TypeVar("Module", bound=nn.Module)
 RESIZE_HOOK = -1
-"""Key of the hook that resizes, after those of the original, whose keys are counted from 0."""
+"""Key of the hooks that resize and let go, after those of the original, whose keys are counted from 0."""
 
 
 def shallow(module: Module, **changed: Any) -> Module:
@@ -69,20 +69,25 @@ def put_weights(view: GridBound, original: GridBound, grid: Grid) -> None:
 def resized_view(module: GridBound, grid: Grid) -> GridBound:
     """A view of a module bound to another grid.
 
-    It resizes when it is called, after all hooks before the forward have run: only then are sharded weights whole.
+    It resizes when it is called, after all hooks before the forward have run: only then are sharded weights whole. What
+    it made is let go once the forward has run.
     """
     view = with_own_tensors(module)
     view.grid = grid
 
-    def resize(called: nn.Module, _args: Any) -> None:
-        assert isinstance(called, GridBound)
+    def take_originals(called: nn.Module, *_args: Any) -> None:
         for name, original in module.named_modules(remove_duplicate=False):
             copy = called.get_submodule(name)
             copy._parameters.update(original._parameters)
             copy._buffers.update(original._buffers)
+
+    def resize(called: nn.Module, _args: Any) -> None:
+        assert isinstance(called, GridBound)
+        take_originals(called)
         put_weights(called, module, grid)
 
     view._forward_pre_hooks = OrderedDict([*module._forward_pre_hooks.items(), (RESIZE_HOOK, resize)])
+    view._forward_hooks = OrderedDict([*module._forward_hooks.items(), (RESIZE_HOOK, take_originals)])
     return view
 
 

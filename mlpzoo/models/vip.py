@@ -15,7 +15,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
 from mlpzoo.layers import ConvEmbed, Downsample, WeightedPermuteMLP
-from mlpzoo.models._base import GridBoundConfig
+from mlpzoo.models._config import GridBoundConfig
 from mlpzoo.models._family import Family, Weights
 from mlpzoo.models._keymap import KeyMap
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig

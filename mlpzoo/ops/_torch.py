@@ -185,6 +185,18 @@ def fake_tensors() -> AbstractContextManager[Any]:
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
+def surely_equal(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether sizes are equal; False where they are symbols of a program for many sizes, and may or may not be.
+
+    An ordinary comparison of symbols would bind the program to its answer.
+    """
+    if not works("surely_equal"):
+        return one == other
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return all(statically_known_true(a == b) for a, b in zip(one, other, strict=True))
+
+
 def _imports(module: str, name: str) -> Callable[[], bool]:
     def probe() -> bool:
         return hasattr(importlib.import_module(module), name)
@@ -202,12 +214,13 @@ PROBES: dict[str, Callable[[], bool]] = {
     "dispatch_mode_active": _imports("torch.utils._python_dispatch", "is_in_torch_dispatch_mode"),
     "global_hooks": lambda: all(hasattr(torch.nn.modules.module, name) for name in _GLOBAL_HOOKS),
     "own_hooks": lambda: all(hasattr(nn.Identity(), name) for name in _OWN_HOOKS),
+    "surely_equal": _imports("torch.fx.experimental.symbolic_shapes", "statically_known_true"),
     "fake_tensors": _imports("torch._subclasses.fake_tensor", "FakeTensorMode"),
 }
 """Name to what tries an API out."""
 
 # What costs nothing is tried now: compilers that trace a question must find its answer.
-for _name in ("transforms_active", "is_batched_gradient", "is_tracing", "global_hooks", "own_hooks"):
+for _name in ("transforms_active", "is_batched_gradient", "is_tracing", "global_hooks", "own_hooks", "surely_equal"):
     works(_name)
 
 

@@ -11,9 +11,13 @@ Shape suffixes: N maps, T tokens of the old grid, U tokens of the new grid; in b
 U × V those of the new one.
 """
 
+import contextlib
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mlpzoo.ops._torch import surely_equal
 
 Grid = tuple[int, int]
 
@@ -34,7 +38,9 @@ def _resize_maps(w_NT: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
             f"these weights span {w_NT.shape[-1]} tokens, but the old grid {old_grid[0]}×{old_grid[1]} has "
             f"{old_grid[0] * old_grid[1]}"
         )
-    with torch.autocast(w_NT.device.type, enabled=False):
+    kind = w_NT.device.type
+    # The meta device, which computes nothing, has no autocast to switch off.
+    with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else contextlib.nullcontext():
         w_NHW = w_NT.to(torch.promote_types(w_NT.dtype, torch.float32)).unflatten(-1, old_grid)
         down_UH, across_VW = (_side(old, new, w_NHW) for old, new in zip(old_grid, new_grid, strict=True))
         return torch.einsum("uh,nhw,vw->nuv", down_UH, w_NHW, across_VW).flatten(1)
@@ -54,7 +60,7 @@ def resize_output_tokens(w_NT: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor
     Raises:
         ValueError: when `w_NT` does not span `old_grid`.
     """
-    if old_grid == new_grid:
+    if surely_equal(old_grid, new_grid):
         return w_NT
     return _resize_maps(w_NT, old_grid, new_grid).to(w_NT.dtype)
 
@@ -73,7 +79,7 @@ def resize_input_tokens(w_NT: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
     Raises:
         ValueError: when `w_NT` does not span `old_grid`.
     """
-    if old_grid == new_grid:
+    if surely_equal(old_grid, new_grid):
         return w_NT
     w_NU = _resize_maps(w_NT, old_grid, new_grid)
     w_NU = w_NU * (w_NT.shape[-1] / w_NU.shape[-1])

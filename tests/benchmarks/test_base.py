@@ -175,7 +175,7 @@ def test_a_commit_that_computes_something_else_shows_no_speed(monkeypatch, tmp_p
 @pytest.mark.skipif(not CHECKOUT, reason="only a git checkout has other commits")
 def test_ops_of_another_commit(monkeypatch, tmp_path, tiny):
     out = tmp_path / "results.csv"
-    assert {call.op for call in record_calls("mixer_s16", 1, 64)} == {"linear", "token_linear"}
+    assert {call.op for call in record_calls("mixer_s16", 1, 64)} == {"mlp", "token_linear"}
     op = bases.Base.op
 
     def without_token_linear(self, name, *arguments):
@@ -185,7 +185,7 @@ def test_ops_of_another_commit(monkeypatch, tmp_path, tiny):
     words = ["--suite", "ops", *WORDS, "--modes", "training", "--base", "HEAD", "--out", str(out)]
     assert cli.main(words) == 0
     rows = [row for row in csv.DictReader(out.read_text().splitlines()) if row["contender"].startswith("base ")]
-    assert {row["op"] for row in rows} == {"linear", "token_linear"}
+    assert {row["op"] for row in rows} == {"mlp", "token_linear"}
     for row in rows:
         missing = row["op"] == "token_linear"
         assert ("has no attribute 'nothing'" in row["note"]) == missing

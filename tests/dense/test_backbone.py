@@ -9,10 +9,13 @@ import torch.nn.functional as F
 from dense.networks import COLUMNAR, FAMILIES, assert_learns, image, small
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import grid_pyramid
+from timm.models import _registry as timm_registry
 from torch import nn
 
 import mlpzoo
 from mlpzoo.dense import DenseBackbone, SimpleFeaturePyramid, WindowedFeatures, layer_decay_groups
+from mlpzoo.registry import register
 
 
 def create(family, **options):
@@ -174,7 +177,7 @@ def test_checkpointing():
         ("mixer", {"out_indices": 5}, ValueError, "asked for the last 5 features"),
         ("cyclemlp", {"frozen_stages": 5}, ValueError, "frozen_stages must be from -1 to 4, got 5"),
         ("cyclemlp", {"window": True}, ValueError, "window=True is for networks bound to one image size"),
-        ("vip", {}, ValueError, "vip_s7 has maps of strides 7, 14, 14, 14 at one image size"),
+        ("vip", {}, ValueError, "vip_s7 has maps of strides 7, 14, 14, 14, and dense heads want 4, 8, 16 and 32"),
         ("mixer", {"window": True, "window_overlap": 1.0}, ValueError, r"overlap must be in \[0, 1\)"),
         ("mixer", {"ouput_stride": 8}, TypeError, "has no option 'ouput_stride'"),
         ("mixer", {"embed_dim": 18}, ValueError, "18 channels cannot be halved on the way from stride 16 to 4"),
@@ -260,7 +263,30 @@ def test_missing_clients_are_named(client, monkeypatch):
 
 
 def test_unknown_clients_are_told_which_there_are():
-    with pytest.raises(AttributeError, match="mlpzoo.dense has no 'icevision'. torchvision: build_detector.*mmengine"):
+    with pytest.raises(
+        AttributeError, match="mlpzoo.dense has no 'icevision'. torchvision: fpn_backbone here.*mlpzoo.tasks.*mmengine"
+    ):
         getattr(mlpzoo.dense, "icevision")  # noqa: B009
     with pytest.raises(ImportError, match="cannot import name 'icevision'"):
         from mlpzoo.dense import icevision  # noqa: F401
+
+
+@pytest.fixture
+def bound_pyramid(monkeypatch):
+    """A pyramid with weights bound to the grids of two of its three stages, registered for one test."""
+    for name in ("module_to_models", "model_to_module", "model_entrypoints", "model_default_cfgs", "model_with_tags"):
+        monkeypatch.setattr(timm_registry, f"_{name}", copy.deepcopy(getattr(timm_registry, f"_{name}")))
+    monkeypatch.setitem(mlpzoo.models.FAMILIES, "grid_pyramid", grid_pyramid.FAMILY)
+    register(grid_pyramid.FAMILY)
+    return "grid_pyramid"
+
+
+@pytest.mark.parametrize("window", [False, True])
+def test_a_pyramid_bound_to_one_size_takes_any(bound_pyramid, window):
+    net = DenseBackbone(bound_pyramid, out_indices=(0, 1, 2), window=window)
+    assert net.strides == (4, 8, 16)
+    for size in ((48, 64), (96, 128), (40, 36), (131, 79)):
+        maps = net(image(*size))
+        assert [tuple(y.shape[2:]) for y in maps] == [(-(-size[0] // s), -(-size[1] // s)) for s in net.strides]
+    sum((y * torch.randn_like(y)).mean() for y in maps).backward()
+    assert_learns(net)

@@ -353,7 +353,7 @@ def test_copies_and_saved_weights(family):
 
 def shallow(family, **options):
     """One block of each kind: compilers take their time."""
-    return fold(create(family, dtype=torch.float32, **tiny.case(family).shallow, **options))
+    return fold(create(family, dtype=torch.float32, **{**tiny.case(family).shallow, **options}))
 
 
 @pytest.mark.usefixtures("_fresh_compiler")

@@ -22,6 +22,8 @@ CASE = FamilyCase(
     family="gmlp",
     model="gmlp_ti16",
     small={"img_size": (48, 64), "embed_dim": 16, "depth": 4, "mlp_dim": 24, "attn_dim": 4},
+    # timm's networks have no attention.
+    shallow={"depth": 1, "attn_dim": 0},
     settings=({"attn_dim": 0},),
     key_lists=(gmlp,),
     parameters={"gmlp_ti16": 5_867_328, "gmlp_s16": 19_422_656, "gmlp_b16": 73_075_392},

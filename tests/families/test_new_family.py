@@ -10,11 +10,12 @@ import pytest
 TESTS = Path(__file__).parent.parent
 GENERIC = {
     "test_registry.py": 1,
-    "models/test_contract.py": 30,
+    "models/test_contract.py": 25,
     "models/test_compile.py": 2,
     "models/test_dynamic_size.py": 5,
     "models/test_features_only.py": 2,
     "weights/test_formats.py": 3,
+    "weights/test_sizes.py": 1,
     "weights/test_released.py": 1,
     "deploy/test_fold.py": 20,
 }

@@ -10,14 +10,14 @@ def vip(config):
     dims = config.embed_dims
     names = conv("patch_embed.proj", 3, dims[0], config.patch_size)
     place = 0
-    for stage, (dim, depth) in enumerate(zip(dims, config.depths, strict=True)):
+    for stage, (dim, depth, ratio) in enumerate(zip(dims, config.depths, config.mlp_ratios, strict=True)):
         if stage and config.strides[stage] > 1:
             names |= conv(f"network.{place}.proj", dims[stage - 1], dim, 2)
             place += 1
         for i in range(depth):
             block = f"network.{place}.{i}"
             branches = {f"{block}.attn.mlp_{axis}.weight": (dim, dim) for axis in "chw"}
-            names |= pyramid_block(block, dim, 3, branches)
+            names |= pyramid_block(block, dim, ratio, branches)
         place += 1
     return names | norm("norm", dims[-1]) | linear("head", dims[-1], config.num_classes)
 

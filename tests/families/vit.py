@@ -73,6 +73,8 @@ CASE = FamilyCase(
     family="vit",
     model="vit_s16",
     small={"img_size": (48, 64), "embed_dim": 16, "depth": 4, "num_heads": 2, "mlp_dim": 24},
+    # The reader tells a class token without a position by a square number of positions.
+    shallow={"depth": 1, "img_size": 64},
     settings=(
         {"representation_size": 5, "attn_drop_rate": 0.5, "pos_drop_rate": 0.5},
         {"resnet_depths": (1, 1), "resnet_width": 32, "img_size": (64, 96)},

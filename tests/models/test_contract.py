@@ -12,7 +12,7 @@ from timm.models import group_parameters
 from timm.models._features import FeatureGetterNet
 from torch import nn
 
-from mlpzoo.models import IsotropicBackbone, MapBackbone
+from mlpzoo.models import IsotropicBackbone
 
 pytestmark = pytest.mark.parametrize("family", tiny.NAMES)
 
@@ -285,29 +285,28 @@ def test_another_input_size(family, model):
     expected = model(x)
     model.set_input_size(tuple(x.shape[2:]))
     assert torch.equal(model(x), expected), "the same size must change nothing"
-    if isinstance(model, MapBackbone):
-        bound = hasattr(model.config, "img_size")
-        other = (112, 56) if bound else (33, 101)
-        if bound:
-            with pytest.raises(ValueError, match=r"got an image of 112×56.*bound to 56×112.*img_size="):
-                model(torch.randn(1, 3, *other))
-            with pytest.raises(ValueError, match="may each be 14, 28, 56"):
-                model.set_input_size(60)
-            assert torch.equal(model(x), expected), "a refused size must change nothing"
-        model.set_input_size(other)
-        assert model(torch.randn(1, 3, *other)).shape == (1, 7)
+    size = tiny.case(family).another_size
+    y = torch.randn(1, 3, *size)
+    if model.config.image_size is None:
+        model.set_input_size(size)
+        assert model(y).shape == (1, 7)
         return
-    patch = model.stem.patch_size
-    taller = (x.shape[2] + 2 * patch[0], x.shape[3] + patch[1])
-    model.set_input_size(taller)
-    assert model(torch.randn(1, 3, *taller)).shape == (1, 7)
-    assert model.forward_intermediates(torch.randn(1, 3, *taller))[1][0].shape[2:] == model.stem.grid_size
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(ValueError, match="does not divide"):
-        model.set_input_size((taller[0] + 1, taller[1]))
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     with pytest.raises(ValueError, match="bound to"):
-        model(x)
+        model(y)
+    with pytest.raises(ValueError, match=r"1×1"):
+        model.set_input_size(1)
+    assert torch.equal(model(x), expected), "a refused size must change nothing"
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    following = tiny.create(family, dynamic_img_size=True).eval()
+    following.load_state_dict(before)
+    model.set_input_size(size)
+    assert model.config.image_size == size
+    with torch.no_grad():
+        assert_same(following(y), model(y))
+        maps = model.forward_intermediates(y, intermediates_only=True)
+    for stride, found in zip(model.config.feature_strides, maps, strict=True):
+        assert max(abs(side / stride - length) for side, length in zip(size, found.shape[2:], strict=True)) <= 1
 
 
 def test_a_new_head_is_in_the_config(family, model):

@@ -197,11 +197,12 @@ def test_state_dict_round_trip_after_resizing():
     assert torch.equal(twin(image(64, 32)), model(image(64, 32)))
 
 
+@pytest.mark.skipif(torch.__version__.startswith("2.11."), reason="PyTorch 2.11 cannot follow the making of a view")
 def test_export_and_compile():
     torch.compiler.reset()
-    model = create(dynamic_img_size=True)
-    for size in ((64, 64), (48, 64)):
-        x = image(*size)
-        torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), model(x))
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(image(64, 64)), model(image(64, 64)))
+    model, auto = create(dynamic_img_size=True, depths=(1, 1, 1)), torch.export.Dim.AUTO
+    program = torch.export.export(model, (image(64, 80),), dynamic_shapes={"x": {2: auto, 3: auto}}).module()
+    compiled = torch.compile(model, fullgraph=True, dynamic=True, backend="aot_eager")
+    for size in ((64, 80), (48, 64), (50, 90)):
+        for run in (program, compiled):
+            torch.testing.assert_close(run(image(*size)), model(image(*size)))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+import mlpzoo.demos  # noqa: F401 - it registers the photographs
 from mlpzoo.images import ImageError
 from mlpzoo.tasks import recipe_from
 from mlpzoo.tasks.restoration import Restoration, charbonnier, random_crop
@@ -75,7 +76,7 @@ def test_unreadable_images_stop_or_are_listed(folder):
         (["data.root=null"], "say where the images are"),
         (["data.dataset=digits"], "unknown data set 'digits' .*: folder, photographs"),
         (["model.options={embed_dimz: 3}"], "model.options: .*embed_dim"),
-        (["model.name=maxim_x"], "unknown restoration network"),
+        (["model.name=maxim_x"], "unknown model 'maxim_x'"),
     ],
 )
 def test_what_does_not_go_together(folder, changes, message):

@@ -4,7 +4,7 @@ Shape suffixes: B batch, T tokens, C channels.
 """
 
 import dataclasses
-from collections.abc import Iterator
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mlpzoo.layers import GridBound, TokenLinear, create_activation
 from mlpzoo.layers.folding import may_merge, wide, with_values
-from mlpzoo.layers.linear import Linear
+from mlpzoo.layers.grid_bound import GridAxes
 from mlpzoo.models import Family, IsotropicBackbone, IsotropicConfig, Weights
 from mlpzoo.models._keymap import KeyMap, Rule
 from mlpzoo.ops.resize import Grid
@@ -37,7 +37,7 @@ class ChannelBlend(nn.Module):
 
     def __init__(self, dim: int, act_layer: str, **dd: Any) -> None:
         super().__init__()
-        self.fc = Linear(dim, dim, **dd)
+        self.fc = nn.Linear(dim, dim, **dd)
         self.norm = ChannelNorm(dim, **dd)
         self.act = create_activation(act_layer)
 
@@ -56,7 +56,7 @@ class ScaledLinear(nn.Module):
     def __init__(self, dim: int, scale: float, **dd: Any) -> None:
         super().__init__()
         self.init_scale = scale
-        self.fc = Linear(dim, dim, **dd)
+        self.fc = nn.Linear(dim, dim, **dd)
         self.scale = nn.Parameter(torch.empty(dim, **dd))
 
     def forward(self, x_BTC: Tensor) -> Tensor:
@@ -72,9 +72,12 @@ class ScaledLinear(nn.Module):
 class BlenderBlock(GridBound):
     """Tokens, then channels, each with a skip: `(B, T, C)` to the same."""
 
-    def __init__(self, dim: int, num_tokens: int, config: BlenderConfig, drop_path: float, **dd: Any) -> None:
+    grid_axes: ClassVar[GridAxes] = {"blend.weight": ("out", "in"), "blend.bias": ("out",)}
+
+    def __init__(self, dim: int, grid: Grid, config: BlenderConfig, drop_path: float, **dd: Any) -> None:
         super().__init__()
-        self.blend = TokenLinear(num_tokens, num_tokens, impl=config.impl, **dd)
+        self.grid = grid
+        self.blend = TokenLinear(math.prod(grid), math.prod(grid), impl=config.impl, **dd)
         self.channels = ChannelBlend(dim, config.act_layer, **dd)
         self.drop = nn.Dropout(config.proj_drop_rate)
         self.out = ScaledLinear(dim, config.speed, **dd)
@@ -84,19 +87,15 @@ class BlenderBlock(GridBound):
         x_BTC = x_BTC + self.drop_path(self.blend(x_BTC))
         return x_BTC + self.drop_path(self.out(self.drop(self.channels(x_BTC))))
 
-    def weights_at(self, old_grid: Grid, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
-        yield from self.blend.resized(old_grid, new_grid, "blend", inputs=True, outputs=True)
-
 
 class Blender(IsotropicBackbone):
     """Patch embedding, `depth` blocks, LayerNorm, mean over tokens, linear head."""
 
     family = "blender"
-    token_weight = "blocks.0.blend.weight"
     config: BlenderConfig
 
     def build_block(self, *, drop_path: float, **dd: Any) -> nn.Module:
-        return BlenderBlock(self.config.embed_dim, self.stem.num_patches, self.config, drop_path, **dd)
+        return BlenderBlock(self.config.embed_dim, self.stem.grid, self.config, drop_path, **dd)
 
     def reset_parameters(self) -> None:
         for module in self.modules():

@@ -179,6 +179,14 @@ TWINS = pytest.mark.parametrize(
 )
 
 
+def test_every_layout_of_timms_is_tested():
+    with_twins = {name for name, case in CASES.items() if case.twins}
+    assert with_twins == {family.name for family in families() if family.to_timm}
+    for family in families():
+        assert set(family.timm_twins) <= set(family.variants)
+        assert all(timm.is_model(theirs) for theirs in family.timm_twins.values())
+
+
 @TWINS
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_from_timm(twin, suffix, tmp_path):

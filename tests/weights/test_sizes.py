@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from families import CASES, names
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -107,6 +108,20 @@ def test_loading_equals_set_input_size(family, checkpoints, img_size):
     model, told = at(family, checkpoints, img_size), trained(family)
     told.set_input_size(img_size)
     for (name, found), wanted in zip(model.state_dict().items(), told.state_dict().values(), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("family", [name for name in names() if CASES[name].create(device="meta").config.image_size])
+def test_small_networks_of_every_family_load_files_of_another_size(family, tmp_path):
+    case = CASES[family]
+    told = case.create()
+    for parameter in told.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    torch.save(told.state_dict(), tmp_path / "file.pth")
+    loaded = case.create(img_size=case.another_size)
+    mlpzoo.load_checkpoint(loaded, tmp_path / "file.pth", img_size=told.config.image_size)
+    told.set_input_size(case.another_size)
+    for (name, found), wanted in zip(loaded.state_dict().items(), told.state_dict().values(), strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6, msg=name)
 
 
