@@ -15,6 +15,10 @@ def gmlp(config):
         names |= norm(f"blocks.{i}.norm", dim) | norm(f"{mlp}.gate.norm", hidden // 2)
         names |= linear(f"{mlp}.fc1", dim, hidden) | linear(f"{mlp}.fc2", hidden // 2, dim)
         names |= linear(f"{mlp}.gate.proj", tokens, tokens)
+        if config.attn_dim:
+            # The paper's, which timm does not have: the names are ours.
+            names |= linear(f"{mlp}.attn.qkv", dim, 3 * config.attn_dim)
+            names |= linear(f"{mlp}.attn.proj", config.attn_dim, hidden // 2)
     return names | norm("norm", dim) | linear("head", dim, config.num_classes)
 
 
@@ -22,8 +26,6 @@ CASE = FamilyCase(
     family="gmlp",
     model="gmlp_ti16",
     small={"img_size": (48, 64), "embed_dim": 16, "depth": 4, "mlp_dim": 24, "attn_dim": 4},
-    # timm's networks have no attention.
-    shallow={"depth": 1, "attn_dim": 0},
     settings=({"attn_dim": 0},),
     key_lists=(gmlp,),
     parameters={"gmlp_ti16": 5_867_328, "gmlp_s16": 19_422_656, "gmlp_b16": 73_075_392},

@@ -272,7 +272,8 @@ def test_fx(model):
     assert_same(torch.fx.symbolic_trace(model)(x), model(x))
 
 
-def test_compile(model):
+def test_compile(family):
+    model = awake(tiny.create(family, **tiny.case(family).shallow))
     compiled = torch.compile(model, fullgraph=True, dynamic=True, backend="aot_eager")
     for batch in (2, 3):
         x = image_of(model, batch)

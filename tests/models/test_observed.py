@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from models import tiny
+from families import CASES, names
 from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.utils import parametrizations, prune
@@ -12,17 +12,16 @@ from torch.nn.utils import parametrizations, prune
 from mlpzoo.deploy import fold
 from mlpzoo.layers import AxisLinear, CycleFC, MlpBlock, TokenLinear
 from mlpzoo.layers.spatial_gating import SpatialGatingMlp
-from mlpzoo.models import FAMILIES
 from mlpzoo.ops import _torch
 
-FAMILY = pytest.mark.parametrize("family", FAMILIES)
+FAMILY = pytest.mark.parametrize("family", names())
 LINEARS = (nn.Linear, TokenLinear, AxisLinear, CycleFC)
 # What a release of PyTorch deprecates is not ours to change while it is there.
 DEPRECATED = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
 def create(family, **options):
-    model = tiny.create(family, **options).eval()
+    model = CASES[family].create(**options).eval()
     nn.init.normal_(model.head.weight)
     return model
 
@@ -142,7 +141,7 @@ def test_dynamic_quantization_finds_every_linear(family):
     model = create(family)
     count = sum(isinstance(layer, nn.Linear) for layer in model.modules())
     quantized = torch.ao.quantization.quantize_dynamic(model, {nn.Linear})
-    found = [layer for layer in quantized.modules() if "quantized" in type(layer).__module__]
+    found = [layer for layer in quantized.modules() if isinstance(layer, torch.ao.nn.quantized.dynamic.Linear)]
     assert len(found) == count > 0
     assert torch.isfinite(quantized(images(model))).all()
 
