@@ -32,8 +32,8 @@ Warn = Callable[[str], object]
 ORIENTATION = 0x0112
 """EXIF's tag for how a picture is turned."""
 BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR = 258, 262, 284
-MIN_IS_WHITE = 0
-"""The photometric interpretation of TIFF files in which the smallest value is white."""
+MIN_IS_WHITE, YCBCR = 0, 6
+"""Photometric interpretations of TIFF files: gray of which the smallest value is white, and colour as in JPEG."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -181,7 +181,7 @@ def _decode(stream: BinaryIO, limit: int | None) -> OpenedImage:
     _check_size(image, limit)
     sideways = False
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        image = _with_planes(image, stream)
+        image = _by_libtiff(image, stream)
         # Pillow turns TIFF files as it loads them.
         sideways = image.tag_v2.get(ORIENTATION) in (5, 6, 7, 8)
     image.load()
@@ -215,10 +215,13 @@ def _too_large(limit: int | None) -> ImageError:
     )
 
 
-def _with_planes(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> TiffImagePlugin.TiffImageFile:
-    """Have libtiff read 16-bit colour and YCbCr stored a plane at a time, which Pillow's own decoder reads wrongly."""
-    right = max(image.tag_v2.get(BITS_PER_SAMPLE, (1,))) <= 8 and image.mode != "YCbCr"
-    if right or image.tag_v2.get(PLANAR) != 2 or image.use_load_libtiff:
+def _by_libtiff(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> TiffImagePlugin.TiffImageFile:
+    """Have libtiff read what Pillow's own decoder reads wrongly: 16-bit colour a plane at a time, and YCbCr."""
+    tags = image.tag_v2
+    planes, ycbcr = tags.get(PLANAR) == 2, tags.get(PHOTOMETRIC) == YCBCR
+    # Pillow 10 and 11 take the latter for RGB.
+    wrong = (planes and (ycbcr or max(tags.get(BITS_PER_SAMPLE, (1,))) > 8)) or (ycbcr and image.mode == "RGB")
+    if not wrong or image.use_load_libtiff:
         return image
     with _LIMIT.lock:
         before, TiffImagePlugin.READ_LIBTIFF = TiffImagePlugin.READ_LIBTIFF, True

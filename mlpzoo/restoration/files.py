@@ -166,6 +166,9 @@ def restore_files(
             if not math.isfinite(float(pixels.sum())):
                 raise ImageError(f"cannot restore {job.source}: the network gives NaN or infinity")
             restored = dataclasses.replace(picture, pixels=pixels)
+            if truth is None:
+                # A large picture is not held twice while it is written.
+                picture = restored
             bits = write_picture(restored, job.output, overwrite=overwrite, warn=notes.append)
         except OSError as error:
             if disk_is_full(error):

@@ -77,7 +77,7 @@ def read_picture(path: FilePath, *, max_pixels: int | None = None, warn: Warn = 
     opened = open_image(path, name=name, max_pixels=max_pixels)
     with reported(name):
         deep = _deep_samples(Path(path), opened)
-        samples = np.asarray(to_8_bits(opened.image).convert("RGB")) if deep is None else deep
+        samples = _rgb(opened.image) if deep is None else deep
         exif, notes = kept_exif(opened)
     for note in (*opened.notes, *(f"{name}: {note}" for note in notes)):
         warn(note)
@@ -101,6 +101,12 @@ def _deep_samples(path: Path, opened: OpenedImage) -> np.ndarray | None:
     elif isinstance(transparent, int | tuple):
         x_HWC[(x_HWC == np.asarray(transparent)).all(-1)] = 65535
     return x_HWC
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    """The samples of a picture of 8 bits, `(height, width, 3)` with nothing transparent."""
+    image = to_8_bits(image)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _to_pixels(x_HWC: np.ndarray) -> Tensor:
@@ -127,7 +133,8 @@ def _upright(x_CHW: Tensor, orientation: int) -> Tensor:
     if orientation in (5, 6, 7, 8):
         x_CHW = x_CHW.transpose(1, 2)
     # Of a transposed picture, 5 is upright, 6 mirrored left to right, 8 top to bottom, 7 both.
-    return x_CHW.flip({2: [2], 3: [1, 2], 4: [1], 6: [2], 7: [1, 2], 8: [1]}.get(orientation, []))
+    mirrored = {2: [2], 3: [1, 2], 4: [1], 6: [2], 7: [1, 2], 8: [1]}.get(orientation)
+    return x_CHW.flip(mirrored) if mirrored else x_CHW
 
 
 def write_picture(picture: Picture, path: FilePath, *, overwrite: bool = False, warn: Warn = logger.warning) -> int:

@@ -561,3 +561,40 @@ def test_files_are_utf_8_whatever_the_locale(photo, tmp_path):
     command = [sys.executable, "-W", "error::EncodingWarning", "-c", LOCALE, str(tmp_path), json.dumps(TINY)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+MEMORY = """
+import sys
+import numpy as np
+import torch
+from PIL import Image
+from mlpzoo.restoration import restore_files
+
+class Half(torch.nn.Module):
+    size_multiple = 64
+
+    def forward(self, x):
+        return x / 2
+
+def peak():
+    # The system's count for a process begins with what its parent held; this does not.
+    (line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+for side in (300, 2000):
+    Image.fromarray(np.zeros((side, side, 3), np.uint8)).save(f"{sys.argv[1]}/{side}.png")
+    before = peak()
+    (result,) = restore_files(
+        Half(), f"{sys.argv[1]}/{side}.png", f"{sys.argv[1]}/{side}.tif", tile=256, self_ensemble=side == 2000
+    )
+    assert result.error is None, result.error
+print((peak() - before) / 2000**2)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which Linux has")
+def test_memory_of_a_large_picture_is_what_the_documentation_says(tmp_path):
+    done = subprocess.run([sys.executable, "-c", MEMORY, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    # 27 bytes a pixel, and what tiles and the allocator take. Neither image may be held twice more.
+    assert 12 < float(done.stdout) < 36
