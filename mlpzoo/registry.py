@@ -4,7 +4,6 @@ import dataclasses
 import difflib
 import fnmatch
 import functools
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -340,8 +339,9 @@ def _default_cfgs(family: Family) -> dict[str, dict[str, Any]]:
             **family.data,
             "first_conv": config.first_conv,
             "classifier": "head",
+            "input_size": (config.in_chans, *(config.image_size or (224, 224))),
             "fixed_input_size": config.image_size is not None,
-            "paper_ids": re.sub(r"^https://arxiv\.org/abs/", "arXiv:", family.paper),
+            "paper_ids": family.paper.replace("https://arxiv.org/abs/", "arXiv:"),
             "paper_name": family.title,
             "origin_url": family.code,
             "license": family.license.lower(),
@@ -360,8 +360,7 @@ def _default_cfgs(family: Family) -> dict[str, dict[str, Any]]:
             }
         if not _default_tag(family, name):
             # The star makes timm build the bare name from this, though there may be files under tags.
-            size = {} if config.image_size is None else {"input_size": (config.in_chans, *config.image_size)}
-            cfgs[f"{name}.*" if tags else name] = {**common, **size}
+            cfgs[f"{name}.*" if tags else name] = common
     return cfgs
 
 

@@ -20,6 +20,10 @@ class ConvEmbed(nn.Module):
         stride: pixels from one patch to the next.
         padding: zeros around the image.
         dilation: pixels between neighbours in a patch.
+        bias: whether the convolution has a bias.
+        norm: what follows the convolution, on maps with the channels last; nothing if None.
+        impl: `"reference"` leaves the channels before the positions in memory, as authors of convolutional networks do;
+            any other value lays them last.
         device: where the parameters live.
         dtype: their type.
 
@@ -36,12 +40,19 @@ class ConvEmbed(nn.Module):
         padding: int = 0,
         *,
         dilation: int = 1,
+        bias: bool = True,
+        norm: nn.Module | None = None,
+        impl: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.stride = stride
-        self.proj = nn.Conv2d(in_chans, out_chans, kernel_size, stride, padding, dilation, device=device, dtype=dtype)
+        self.impl = impl
+        self.proj = nn.Conv2d(
+            in_chans, out_chans, kernel_size, stride, padding, dilation, bias=bias, device=device, dtype=dtype
+        )
+        self.norm = nn.Identity() if norm is None else norm
 
     def forward(self, x_BIHW: Tensor) -> Tensor:
         """`(batch, in_chans, height, width)` to `(batch, height', width', out_chans)`."""
@@ -57,9 +68,11 @@ class ConvEmbed(nn.Module):
 
     def embed(self, x_BIHW: Tensor) -> Tensor:
         """What `forward` does, for subclasses."""
+        if self.impl == "reference":
+            return self.norm(self.proj(x_BIHW).permute(0, 2, 3, 1))
         # Laying out the image is cheaper than laying out the map that it becomes.
         x_BIHW = channels_last(x_BIHW)
-        return self.proj(x_BIHW).permute(0, 2, 3, 1).contiguous()
+        return self.norm(self.proj(x_BIHW).permute(0, 2, 3, 1).contiguous())
 
 
 class Downsample(ConvEmbed):
@@ -71,4 +84,6 @@ class Downsample(ConvEmbed):
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """`(batch, height, width, in_chans)` to `(batch, height', width', out_chans)`."""
-        return self.proj(channels_second(x_BHWC)).permute(0, 2, 3, 1).contiguous()
+        if self.impl == "reference":
+            return self.embed(x_BHWC.permute(0, 3, 1, 2))
+        return self.norm(self.proj(channels_second(x_BHWC)).permute(0, 2, 3, 1).contiguous())

@@ -24,6 +24,11 @@ def flat(value: Tensor) -> Tensor:
     return value.flatten()
 
 
+def pointwise_kernel(value: Tensor) -> Tensor:
+    """The kernel of a 1×1 convolution to the weight of a linear layer; what is no kernel stays."""
+    return value.flatten(1) if value.ndim > 1 else value
+
+
 def conv_kernel(kernel: Tensor) -> Tensor:
     """flax's `(height, width, in, out)` to PyTorch's `(out, in, height, width)`."""
     return kernel.permute(3, 2, 0, 1)

@@ -112,7 +112,8 @@ class PyramidBackbone(MapBackbone):
       `GridBound`, are built for `self.stage_grids[stage]`, and the config is a `GridBoundConfig`;
     - where it differs: `build_norm(dim)` for the final norm and those of the features (`nn.Identity()` for none),
       `norm_after_pool`, `build_stage` for stages whose blocks share something, `walk` for stages that take more than
-      what left the one before, `reset_parameters`, `size_multiple`, `grids_at`;
+      what left the one before, `reset_parameters`, `size_multiple`, `least_side`,
+      `grids_at`;
     - `map_layout = "NCHW"` for a network of convolutions and BatchNorms.
 
     Args:
@@ -127,6 +128,8 @@ class PyramidBackbone(MapBackbone):
     """Height and width of each stage's map when the network was built; empty where no weight is bound to them."""
     draw_convolutions: ClassVar[bool] = False
     """Whether `reset_parameters` draws convolutions as linear maps instead of leaving them to PyTorch."""
+    pytorch_init: ClassVar[bool] = False
+    """Whether every layer starts as PyTorch starts it, as where the authors draw nothing themselves."""
     recompute_mlp: ClassVar[bool] = False
     """Whether the backward pass computes the hidden layers of the blocks' MLPs again instead of keeping them."""
 
@@ -200,13 +203,14 @@ class PyramidBackbone(MapBackbone):
         """Draw as the authors of CycleMLP (`cls_init_weights`) and ViP (`_init_weights`) do.
 
         Linear maps of every kind are normal with deviation 0.02 and have zero biases; convolutions (but see
-        `draw_convolutions`) and modules with one weight a channel, such as norms, start as PyTorch starts them.
+        `draw_convolutions`) and modules with one weight a channel, such as norms, start as PyTorch starts them. All do
+        if `pytorch_init`.
         """
         for module in self.modules():
             weight = getattr(module, "weight", None)
             if not isinstance(weight, nn.Parameter):
                 continue
-            if weight.ndim == 1 or (isinstance(module, nn.Conv2d) and not self.draw_convolutions):
+            if self.pytorch_init or weight.ndim == 1 or (isinstance(module, nn.Conv2d) and not self.draw_convolutions):
                 module.reset_parameters()  # type: ignore[operator]
             else:
                 reset_linear(module)
@@ -214,7 +218,7 @@ class PyramidBackbone(MapBackbone):
     def reset_classifier_parameters(self) -> None:
         """Draw the head as every other linear map."""
         if isinstance(self.head, nn.Linear):
-            reset_linear(self.head)
+            self.head.reset_parameters() if self.pytorch_init else reset_linear(self.head)
 
     @property
     def size_multiple(self) -> Grid:

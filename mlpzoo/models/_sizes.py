@@ -54,6 +54,23 @@ def check_multiple(img_size: Grid, multiple: Grid) -> None:
 torch.fx.wrap("check_multiple")
 
 
+def check_least(img_size: Grid, least: int) -> None:
+    """Raise a ValueError unless both sides have as many pixels as they must have at least.
+
+    Args:
+        img_size: image height and width in pixels.
+        least: how many.
+    """
+    if min(img_size) < least:
+        raise ValueError(
+            f"an image of {times(img_size)} pixels is too small for this network: height and width must be {least} or "
+            "more"
+        )
+
+
+torch.fx.wrap("check_least")
+
+
 class SizedNetwork(Network):
     """A network that knows which of its layers are bound to a grid, and can be bound to another image size.
 
@@ -68,6 +85,11 @@ class SizedNetwork(Network):
     def size_multiple(self) -> Grid:
         """What height and width of an image, in pixels, must be multiples of."""
         return 1, 1
+
+    @property
+    def least_side(self) -> int:
+        """Pixels that height and width of an image must have at least, in a network bound to no size."""
+        return 1
 
     def grids_at(self, img_size: Grid) -> Mapping[str, Grid]:
         """The grid that each `GridBound` module inside gets at an image size.
@@ -182,6 +204,8 @@ class SizedNetwork(Network):
         if bound is None:
             if self.size_multiple != (1, 1):
                 check_multiple((height, width), self.size_multiple)
+            if self.least_side > 1:
+                check_least((height, width), self.least_side)
             return self, x_BIHW
         if not self.dynamic_img_size:
             check_image_size(height, width, bound[0], bound[1], self.config.sizes_that_work)

@@ -22,15 +22,13 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from mlpzoo.layers import MlpBlock, create_activation
+from mlpzoo.layers import BatchNormNHWC, ConvEmbed, Downsample, MlpBlock, create_activation
 from mlpzoo.layers.axis_mixing import AxialFusion
-from mlpzoo.layers.batch_norm import BatchNormNHWC
-from mlpzoo.layers.conv_map import PatchConv, PatchDownsample
 from mlpzoo.layers.folding import channel_scale, is_fixed
 from mlpzoo.layers.linear import rest
 from mlpzoo.models._config import GridBoundConfig
 from mlpzoo.models._family import Family, Weights
-from mlpzoo.models._keymap import KeyMap, Rule
+from mlpzoo.models._keymap import KeyMap, Rule, pointwise_kernel
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig
 from mlpzoo.ops import fast_path
 from mlpzoo.ops.resize import Grid
@@ -137,16 +135,33 @@ class Caterpillar(PyramidBackbone):
 
     family = "caterpillar"
     config: CaterpillarConfig
+    pytorch_init = True
 
     def build_stem(self, **dd: Any) -> nn.Module:
         """Patches that do not overlap, without a bias."""
         config = self.config
-        return PatchConv(config.in_chans, config.embed_dims[0], config.strides[0], impl=config.impl, **dd)
+        return ConvEmbed(
+            config.in_chans,
+            config.embed_dims[0],
+            config.strides[0],
+            config.strides[0],
+            bias=False,
+            impl=config.impl,
+            **dd,
+        )
 
     def build_downsample(self, stage: int, **dd: Any) -> nn.Module:
         """A convolution of the positions that become one, without a bias."""
         before, after = self.config.embed_dims[stage - 1 : stage + 1]
-        return PatchDownsample(before, after, self.config.strides[stage], impl=self.config.impl, **dd)
+        return Downsample(
+            before,
+            after,
+            self.config.strides[stage],
+            self.config.strides[stage],
+            bias=False,
+            impl=self.config.impl,
+            **dd,
+        )
 
     def build_block(self, stage: int, number: int, *, drop_path: float, **dd: Any) -> nn.Module:
         """One `CaterpillarBlock`."""
@@ -158,17 +173,6 @@ class Caterpillar(PyramidBackbone):
     def build_norm(self, dim: int, **dd: Any) -> nn.Module:
         """A BatchNorm."""
         return BatchNormNHWC(dim, self.config.norm_eps, **dd)
-
-    def reset_parameters(self) -> None:
-        """Draw as PyTorch draws: the authors leave it at that."""
-        for module in self.modules():
-            if getattr(module, "weight", None) is not None:
-                module.reset_parameters()  # type: ignore[operator]
-
-    def reset_classifier_parameters(self) -> None:
-        """Draw the head as PyTorch does."""
-        if isinstance(self.head, nn.Linear):
-            self.head.reset_parameters()
 
 
 def number_stages(names: Sequence[str]) -> list[str]:
@@ -189,11 +193,6 @@ def number_stages(names: Sequence[str]) -> list[str]:
     return [re.sub(r"^blocks\.(\d{1,4})\.", renamed, name) for name in names]
 
 
-def squeezed(value: Tensor) -> Tensor:
-    """A 1×1 convolution's `(out, in, 1, 1)` to a linear map's `(out, in)`."""
-    return value.flatten(1)
-
-
 BATCH_NORM = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
 BLOCK = r"stages\.(\d+)\.blocks\.(\d+)\.0\."
 OURS = r"stages.\1.blocks.\2."
@@ -209,9 +208,9 @@ FORMAT = KeyMap(
         ),
         Rule(rf"{BLOCK}localMix\.fuse\.(weight|bias)", rf"{OURS}local.fuse.\3"),
         Rule(rf"{BLOCK}globalMix\.BN\.{BATCH_NORM}", rf"{OURS}axial.norm.\3"),
-        Rule(rf"{BLOCK}globalMix\.proj_h\.weight", rf"{OURS}axial.proj_w.weight", squeezed),
+        Rule(rf"{BLOCK}globalMix\.proj_h\.weight", rf"{OURS}axial.proj_w.weight", pointwise_kernel),
         Rule(rf"{BLOCK}globalMix\.proj_h\.bias", rf"{OURS}axial.proj_w.bias"),
-        Rule(rf"{BLOCK}globalMix\.proj_w\.weight", rf"{OURS}axial.proj_h.weight", squeezed),
+        Rule(rf"{BLOCK}globalMix\.proj_w\.weight", rf"{OURS}axial.proj_h.weight", pointwise_kernel),
         Rule(rf"{BLOCK}globalMix\.proj_w\.bias", rf"{OURS}axial.proj_h.bias"),
         Rule(rf"{BLOCK}globalMix\.fuse\.weight", rf"{OURS}axial.fuse.weight"),
         Rule(rf"{BLOCK}channelMix\.LN\.(weight|bias)", rf"{OURS}norm.\3"),

@@ -62,28 +62,16 @@ class RaMLPConfig(PyramidConfig):
         self._require("head_dims", holds, f"divisors of the channels of the token mixing, {tuple(widths)}")
 
 
-class NormedEmbed(ConvEmbed):
-    """Overlapping patches of 7×7 pixels, 4 apart, and a LayerNorm: `(B, I, H, W)` to `(B, H', W', C)`."""
-
-    def __init__(self, in_chans: int, dim: int, norm_eps: float, **dd: Any) -> None:
-        super().__init__(in_chans, dim, 7, 4, 2, **dd)
-        self.norm = nn.LayerNorm(dim, eps=norm_eps, **dd)
-
-    def forward(self, x_BIHW: Tensor) -> Tensor:
-        """`(batch, in_chans, height, width)` to `(batch, height', width', dim)`."""
-        return self.norm(self.embed(x_BIHW))
-
-
 class NormedDownsample(Downsample):
     """A LayerNorm and a 3×3 convolution of stride 2: `(B, H, W, C)` to `(B, H', W', C')`."""
 
-    def __init__(self, before: int, after: int, norm_eps: float, **dd: Any) -> None:
-        super().__init__(before, after, 3, 2, 1, **dd)
-        self.norm = nn.LayerNorm(before, eps=norm_eps, **dd)
+    def __init__(self, before: int, after: int, norm_eps: float, impl: str, **dd: Any) -> None:
+        super().__init__(before, after, 3, 2, 1, impl=impl, **dd)
+        self.norm_before = nn.LayerNorm(before, eps=norm_eps, **dd)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """`(batch, height, width, before)` to `(batch, height', width', after)`."""
-        return super().forward(self.norm(x_BHWC))
+        return super().forward(self.norm_before(x_BHWC))
 
 
 class RegionMixing(nn.Module):
@@ -206,12 +194,14 @@ class RaMLP(PyramidBackbone):
 
     def build_stem(self, **dd: Any) -> nn.Module:
         """Overlapping patches, and a LayerNorm."""
-        return NormedEmbed(self.config.in_chans, self.config.embed_dims[0], self.config.norm_eps, **dd)
+        config, dim = self.config, self.config.embed_dims[0]
+        norm = nn.LayerNorm(dim, eps=config.norm_eps, **dd)
+        return ConvEmbed(config.in_chans, dim, 7, 4, 2, norm=norm, impl=config.impl, **dd)
 
     def build_downsample(self, stage: int, **dd: Any) -> nn.Module:
         """A LayerNorm and a 3×3 convolution."""
         before, after = self.config.embed_dims[stage - 1 : stage + 1]
-        return NormedDownsample(before, after, self.config.norm_eps, **dd)
+        return NormedDownsample(before, after, self.config.norm_eps, self.config.impl, **dd)
 
     def build_block(self, stage: int, number: int, *, drop_path: float, **dd: Any) -> nn.Module:
         """One `RaMLPBlock`."""
@@ -252,7 +242,7 @@ FORMAT = KeyMap(
         Rule(rf"down_0\.conv{WB}", r"stem.proj.\1"),
         Rule(rf"down_0\.post_norm{WB}", r"stem.norm.\1"),
         Rule(rf"down_(\d+)\.conv{WB}", r"stages.\1.downsample.proj.\2"),
-        Rule(rf"down_(\d+)\.pre_norm{WB}", r"stages.\1.downsample.norm.\2"),
+        Rule(rf"down_(\d+)\.pre_norm{WB}", r"stages.\1.downsample.norm_before.\2"),
         Rule(rf"{BLOCK}cpe\.weight", rf"{OURS}.pos_conv.weight"),
         Rule(rf"{BLOCK}(norm[12]){WB}", rf"{OURS}.\3.\4"),
         Rule(rf"{BLOCK}token_mixer\.(pwconv[12]|proj)\.weight", rf"{OURS}.mixing.\3.weight"),

@@ -17,14 +17,13 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from mlpzoo.layers import MlpBlock, create_activation
+from mlpzoo.layers import BatchNormNHWC, ConvEmbed, Downsample, MlpBlock, create_activation
 from mlpzoo.layers.axis_mixing import AxialFusion
-from mlpzoo.layers.batch_norm import BatchNormNHWC
-from mlpzoo.layers.conv_map import DepthwiseMixing, PatchConv, PatchDownsample
+from mlpzoo.layers.depthwise_mixing import DepthwiseMixing
 from mlpzoo.layers.linear import rest
 from mlpzoo.models._config import GridBoundConfig
 from mlpzoo.models._family import Family, Weights
-from mlpzoo.models._keymap import KeyMap, Rule
+from mlpzoo.models._keymap import KeyMap, Rule, pointwise_kernel
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig
 from mlpzoo.ops.resize import Grid
 
@@ -63,15 +62,16 @@ class SMLPNet(PyramidBackbone):
 
     family = "smlpnet"
     config: SMLPNetConfig
+    pytorch_init = True
 
     def build_stem(self, **dd: Any) -> nn.Module:
         """Patches of 4 pixels, without a bias."""
-        return PatchConv(self.config.in_chans, self.config.embed_dims[0], 4, impl=self.config.impl, **dd)
+        return ConvEmbed(self.config.in_chans, self.config.embed_dims[0], 4, 4, bias=False, impl=self.config.impl, **dd)
 
     def build_downsample(self, stage: int, **dd: Any) -> nn.Module:
         """A 2×2 convolution of stride 2, without a bias."""
         before, after = self.config.embed_dims[stage - 1 : stage + 1]
-        return PatchDownsample(before, after, 2, impl=self.config.impl, **dd)
+        return Downsample(before, after, 2, 2, bias=False, impl=self.config.impl, **dd)
 
     def build_block(self, stage: int, number: int, *, drop_path: float, **dd: Any) -> nn.Module:
         """One `SMLPBlock`."""
@@ -83,17 +83,6 @@ class SMLPNet(PyramidBackbone):
     def build_norm(self, dim: int, **dd: Any) -> nn.Module:
         """A BatchNorm."""
         return BatchNormNHWC(dim, self.config.norm_eps, **dd)
-
-    def reset_parameters(self) -> None:
-        """Draw as PyTorch draws: the authors leave it at that."""
-        for module in self.modules():
-            if getattr(module, "weight", None) is not None:
-                module.reset_parameters()  # type: ignore[operator]
-
-    def reset_classifier_parameters(self) -> None:
-        """Draw the head as PyTorch does."""
-        if isinstance(self.head, nn.Linear):
-            self.head.reset_parameters()
 
 
 def number_stages(shapes: Mapping[str, Sequence[int]]) -> list[str]:
@@ -119,11 +108,6 @@ def number_stages(shapes: Mapping[str, Sequence[int]]) -> list[str]:
     return [re.sub(r"^(token|channel)_mix\.(\d+)\.", renamed, name) for name in shapes]
 
 
-def squeezed(value: Tensor) -> Tensor:
-    """A 1×1 convolution's `(out, in, 1, 1)` to a linear map's `(out, in)`."""
-    return value.flatten(1)
-
-
 BATCH_NORM = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
 BLOCK = r"token_mix\.(\d+)\.(\d+)\."
 OURS = r"stages.\1.blocks.\2."
@@ -135,9 +119,9 @@ FORMAT = KeyMap(
         Rule(rf"{BLOCK}0\.conv_merge\.BN\.{BATCH_NORM}", rf"{OURS}local.norm.\3"),
         Rule(rf"{BLOCK}0\.conv_merge\.Conv\.weight", rf"{OURS}local.conv.weight"),
         Rule(rf"{BLOCK}1\.BN\.{BATCH_NORM}", rf"{OURS}axial.norm.\3"),
-        Rule(rf"{BLOCK}1\.proj_h\.weight", rf"{OURS}axial.proj_w.weight", squeezed),
+        Rule(rf"{BLOCK}1\.proj_h\.weight", rf"{OURS}axial.proj_w.weight", pointwise_kernel),
         Rule(rf"{BLOCK}1\.proj_h\.bias", rf"{OURS}axial.proj_w.bias"),
-        Rule(rf"{BLOCK}1\.proh_w\.weight", rf"{OURS}axial.proj_h.weight", squeezed),
+        Rule(rf"{BLOCK}1\.proh_w\.weight", rf"{OURS}axial.proj_h.weight", pointwise_kernel),
         Rule(rf"{BLOCK}1\.proh_w\.bias", rf"{OURS}axial.proj_h.bias"),
         Rule(rf"{BLOCK}1\.fuse\.weight", rf"{OURS}axial.fuse.weight"),
         Rule(r"channel_mix\.(\d+)\.(\d+)\.1\.(weight|bias)", rf"{OURS}norm.\3"),

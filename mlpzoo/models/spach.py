@@ -17,7 +17,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from mlpzoo.layers import ConvEmbed, MlpBlock, TokenLinear, TokenMixing
+from mlpzoo.layers import ConvEmbed, Downsample, GroupNorm1, MlpBlock, TokenLinear, TokenMixing
 from mlpzoo.layers.linear import rest
 from mlpzoo.models._config import GridBoundConfig
 from mlpzoo.models._family import Family, Weights
@@ -48,33 +48,6 @@ class SpachConfig(PyramidConfig, GridBoundConfig):
         object.__setattr__(self, "token_mlp_dims", values)
         holds = len(values) == len(self.embed_dims) and min(values) >= 0
         self._require("token_mlp_dims", holds, "a number of 0 or more for each stage, as many as embed_dims has")
-
-
-class PatchNorm(ConvEmbed):
-    """Patches of 4 pixels, and a LayerNorm: `(B, I, H, W)` to `(B, H', W', C)`."""
-
-    def __init__(self, in_chans: int, dim: int, norm_eps: float, **dd: Any) -> None:
-        super().__init__(in_chans, dim, 4, 4, **dd)
-        self.norm = nn.LayerNorm(dim, eps=norm_eps, **dd)
-
-    def forward(self, x_BIHW: Tensor) -> Tensor:
-        """`(batch, in_chans, height, width)` to `(batch, height', width', dim)`."""
-        return self.norm(self.embed(x_BIHW))
-
-
-class ConvGroupNorm(nn.Module):
-    """A 2×2 convolution of stride 2 without a bias, and a norm over the whole map: `(B, H, W, C)` to the same kind."""
-
-    stride = 2
-
-    def __init__(self, before: int, after: int, **dd: Any) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(before, after, 2, 2, bias=False, **dd)
-        self.norm = nn.GroupNorm(1, after, **dd)
-
-    def forward(self, x_BHWC: Tensor) -> Tensor:
-        """`(batch, height, width, before)` to `(batch, height // 2, width // 2, after)`."""
-        return self.norm(self.proj(channels_second(x_BHWC))).permute(0, 2, 3, 1).contiguous()
 
 
 class SpachBlock(nn.Module):
@@ -132,12 +105,16 @@ class Spach(PyramidBackbone):
 
     def build_stem(self, **dd: Any) -> nn.Module:
         """Patches of 4 pixels, and a LayerNorm."""
-        return PatchNorm(self.config.in_chans, self.config.embed_dims[0], self.config.norm_eps, **dd)
+        config, dim = self.config, self.config.embed_dims[0]
+        norm = nn.LayerNorm(dim, eps=config.norm_eps, **dd)
+        return ConvEmbed(config.in_chans, dim, 4, 4, norm=norm, impl=config.impl, **dd)
 
     def build_downsample(self, stage: int, **dd: Any) -> nn.Module:
-        """A 2×2 convolution and a GroupNorm."""
+        """A 2×2 convolution without a bias, and a norm over the whole map."""
         before, after = self.config.embed_dims[stage - 1 : stage + 1]
-        return ConvGroupNorm(before, after, **dd)
+        impl = self.config.impl
+        norm = GroupNorm1(after, impl=rest(impl), **dd)
+        return Downsample(before, after, 2, 2, bias=False, norm=norm, impl=impl, **dd)
 
     def build_block(self, stage: int, number: int, *, drop_path: float, **dd: Any) -> nn.Module:
         """One `SpachBlock`."""

@@ -19,10 +19,9 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from mlpzoo.layers import SplitReweight, create_activation
+from mlpzoo.layers import BatchNormNHWC, ConvEmbed, Downsample, SplitReweight, create_activation
 from mlpzoo.layers.axis_mixing import fuse
-from mlpzoo.layers.batch_norm import BatchNormNHWC
-from mlpzoo.layers.conv_map import DepthwiseMixing, PatchConv, PatchDownsample
+from mlpzoo.layers.depthwise_mixing import DepthwiseMixing
 from mlpzoo.layers.grid_bound import GridAxes, GridBound
 from mlpzoo.layers.linear import apply_linear, rest
 from mlpzoo.models._config import GridBoundConfig
@@ -268,16 +267,17 @@ class StripMLP(PyramidBackbone):
 
     family = "strip_mlp"
     config: StripMLPConfig
+    pytorch_init = True
     parts_are_a_chain = False
 
     def build_stem(self, **dd: Any) -> nn.Module:
         """Patches of 4 pixels, without a bias."""
-        return PatchConv(self.config.in_chans, self.config.embed_dims[0], 4, impl=self.config.impl, **dd)
+        return ConvEmbed(self.config.in_chans, self.config.embed_dims[0], 4, 4, bias=False, impl=self.config.impl, **dd)
 
     def build_downsample(self, stage: int, **dd: Any) -> nn.Module:
         """A 2×2 convolution of stride 2, without a bias."""
         before, after = self.config.embed_dims[stage - 1 : stage + 1]
-        return PatchDownsample(before, after, 2, impl=self.config.impl, **dd)
+        return Downsample(before, after, 2, 2, bias=False, impl=self.config.impl, **dd)
 
     def build_stage(self, stage: int, downsample: nn.Module, blocks: nn.Sequential) -> Stage:
         """A `StripStage` with a shortcut from each stage before but the first."""
@@ -307,17 +307,11 @@ class StripMLP(PyramidBackbone):
 
     def reset_parameters(self) -> None:
         """Draw as PyTorch draws, but the tables of positions: normal with deviation 0.02."""
+        super().reset_parameters()
         for module in self.modules():
-            if getattr(module, "weight", None) is not None:
-                module.reset_parameters()  # type: ignore[operator]
-            elif isinstance(module, CascadeStripMixing):
+            if isinstance(module, CascadeStripMixing):
                 nn.init.trunc_normal_(module.pos_w, std=0.02)
                 nn.init.trunc_normal_(module.pos_h, std=0.02)
-
-    def reset_classifier_parameters(self) -> None:
-        """Draw the head as PyTorch does."""
-        if isinstance(self.head, nn.Linear):
-            self.head.reset_parameters()
 
     def no_weight_decay(self) -> set[str]:
         """Nothing besides what has one dimension."""

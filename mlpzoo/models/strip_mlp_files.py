@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from mlpzoo.models._keymap import KeyMap, Rule, flat
+from mlpzoo.models._keymap import KeyMap, Rule, flat, pointwise_kernel
 
 
 def number_stages(names: Sequence[str]) -> list[str]:
@@ -14,11 +14,6 @@ def number_stages(names: Sequence[str]) -> list[str]:
         re.sub(r"^blocks([1-9])\.(\d{1,4})\.", lambda found: f"stages.{int(found[1]) - 1}.blocks.{found[2]}.", name)
         for name in names
     ]
-
-
-def squeezed(value: Tensor) -> Tensor:
-    """A 1×1 convolution's `(out, in, 1, 1)` to a linear map's `(out, in)`."""
-    return value.flatten(1)
 
 
 def by_group(value: Tensor) -> Tensor:
@@ -58,7 +53,7 @@ FORMATS = (
             Rule(rf"{STRIP}relate_pos_w\.embeddings_table", rf"{OURS}.strips.pos_h"),
             Rule(rf"{STRIP}fc_h\.weight", rf"{OURS}.conv_w.weight"),
             Rule(rf"{STRIP}fc_w\.weight", rf"{OURS}.conv_h.weight"),
-            Rule(rf"{STRIP}reweight\.(fc[12])\.weight", rf"{OURS}.reweight.\2.weight", squeezed),
+            Rule(rf"{STRIP}reweight\.(fc[12])\.weight", rf"{OURS}.reweight.\2.weight", pointwise_kernel),
             Rule(rf"{STRIP}reweight\.(fc[12])\.bias", rf"{OURS}.reweight.\2.bias"),
             Rule(rf"{STRIP}fuse\.weight", rf"{OURS}.fuse.weight"),
             Rule(rf"{CHANNEL}conv_77\.weight", r"\1.channel_mixing.conv.weight"),

@@ -23,7 +23,8 @@ class Case:
     its parameters are. `has_kinks` tells of ReLUs: one whose input is within rounding of zero switches between
     float32 and float64, and the gradients of everything before it move by as much as it weighs.
 
-    `slow_in_float64` leaves that precision to `make test-all`. `wrapper` is the family's, see `families.FamilyCase`.
+    `slow` leaves the case to `make test-all`, `slow_in_float64` that precision of it. `wrapper` is the family's, see
+    `families.FamilyCase`.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Case:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     truth_eps: float = 0.0
     has_kinks: bool = False
+    slow: bool = False
     slow_in_float64: bool = False
     wrapper: str = ""
 

@@ -25,7 +25,7 @@ RUNS = [
         case,
         dtype,
         id=f"{case.name}-{dtype}",
-        marks=[pytest.mark.slow] if case.slow_in_float64 and dtype == torch.float64 else [],
+        marks=[pytest.mark.slow] if case.slow or (case.slow_in_float64 and dtype == torch.float64) else [],
     )
     for case in conformance_cases()
     for dtype in OUTPUT

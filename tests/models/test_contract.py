@@ -24,10 +24,16 @@ def model(family):
 
 
 def awake(model: nn.Module) -> nn.Module:
-    """Give a head of zeros a value, or every comparison of logits would be of zeros."""
+    """Give a head of zeros a value, and BatchNorms statistics, or comparisons would be of numbers near zero."""
     backbone = getattr(model, "model", model)
     if isinstance(backbone.head, nn.Linear):
         nn.init.normal_(backbone.head.weight, generator=torch.Generator().manual_seed(1))
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    if norms:
+        with torch.no_grad():
+            model.train()(image_of(model))
     return model.eval()
 
 

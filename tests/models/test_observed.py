@@ -201,10 +201,10 @@ def test_graphs_of_fx_run_the_same_kernels(family, recorded_with_gradients):
     if family == "mixer":
         wide["channels_mlp_dim"] = 1024
     if family not in WIDE and create(family, device="meta").config.has_stages:
-        model = mlpzoo.create_model(tiny.case(family).model, depths=(1, 1, 1, 1), num_classes=7).eval()
+        model = mlpzoo.create_model(CASES[family].model, depths=(1, 1, 1, 1), num_classes=7).eval()
     else:
         model = create(family, **WIDE.get(family, wide))
-    x = torch.randn(2, 3, 224, 224)
+    x = torch.randn(2, 3, *(model.config.image_size or (224, 224)))
     with torch.set_grad_enabled(recorded_with_gradients):
         graph = torch.fx.symbolic_trace(model)
     with torch.no_grad():
