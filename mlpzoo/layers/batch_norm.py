@@ -6,6 +6,8 @@ Shape suffixes: B batch, H × W positions, C channels.
 import torch
 from torch import Tensor, nn
 
+from mlpzoo.layers.folding import channel_scale, is_fixed
+
 
 class BatchNormNHWC(nn.Module):
     """`nn.BatchNorm2d` on a map whose channels stand last; nothing is copied.
@@ -32,8 +34,14 @@ class BatchNormNHWC(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.bn = nn.BatchNorm2d(dim, eps, device=device, dtype=dtype)
+        self.bn: nn.Module = nn.BatchNorm2d(dim, eps, device=device, dtype=dtype)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """`(batch, height, width, dim)` to the same."""
         return self.bn(x_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+    def folded(self) -> nn.Module:
+        """Itself with its statistics fixed."""
+        if is_fixed(self.bn):
+            self.register_module("bn", channel_scale(self.bn))
+        return self
