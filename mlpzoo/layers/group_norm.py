@@ -10,11 +10,12 @@ from mlpzoo.ops import group_norm
 
 
 class GroupNorm1(nn.GroupNorm):
-    """GroupNorm with one group: each map is normalized as a whole, each channel scaled and shifted.
+    """GroupNorm with one group: each map is normalized as a whole, each channel scaled and, with a bias, shifted.
 
     Args:
         dim: channels.
         eps: added to the variance.
+        bias: whether channels are shifted.
         impl: which implementation of `mlpzoo.ops.group_norm` runs.
         device: where the parameters live.
         dtype: their type.
@@ -28,11 +29,14 @@ class GroupNorm1(nn.GroupNorm):
         dim: int,
         eps: float = 1e-5,
         *,
+        bias: bool = True,
         impl: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(1, dim, eps, device=device, dtype=dtype)
+        if not bias:
+            self.register_parameter("bias", None)
         self.impl = impl
 
     def forward(self, x_BHWC: Tensor) -> Tensor:

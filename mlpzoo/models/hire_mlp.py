@@ -11,6 +11,7 @@ import dataclasses
 import functools
 from typing import Any, ClassVar
 
+import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
@@ -115,19 +116,21 @@ class HireDownsample(HireStem):
         return self.embed(x_BHWC.permute(0, 3, 1, 2))
 
 
-class RegionLinear(nn.Linear):
+class RegionLinear(nn.Module):
     """A linear layer to the channels of a region.
 
     Its weight is ordered by position first, and its bias by channel first, as in the authors' files: a bias does not
-    say how many positions a region has.
+    say how many positions a region has. So it is no `nn.Linear`, whose parameters tools would take as they are.
 
     Shape:
         `(..., in_features)` to `(..., size × dim)`.
     """
 
     def __init__(self, in_features: int, dim: int, size: int, *, impl: str, **dd: Any) -> None:
-        super().__init__(in_features, size * dim, **dd)
-        self.size, self.impl = size, impl
+        super().__init__()
+        self.in_features, self.out_features, self.size, self.impl = in_features, size * dim, size, impl
+        self.weight = nn.Parameter(torch.empty(size * dim, in_features, **dd))
+        self.bias = nn.Parameter(torch.empty(size * dim, **dd))
 
     @property
     def ordered_bias(self) -> Tensor:
@@ -165,7 +168,7 @@ class RegionMlp(nn.Module):
         self.fc1 = pointwise(impl)(size * dim, dim // 2, bias=False, **dd)
         self.norm = nn.BatchNorm2d(dim // 2, eps=norm_eps, **dd)
         self.act = nn.ReLU()
-        self.fc2: nn.Linear = RegionLinear(dim // 2, dim, size, impl=impl, **dd)
+        self.fc2: nn.Module = RegionLinear(dim // 2, dim, size, impl=impl, **dd)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """`(batch, height, width, dim)` to the same."""

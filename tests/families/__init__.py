@@ -57,7 +57,8 @@ class FamilyCase:
         conformance: the cases of `tests/conformance/vectors`.
         parameters: variant to its number of parameters, measured by running the authors' code.
         twins: networks of timm's that are the same.
-        slow_to_compile: whether compilers take so long that only `make test-all` waits for them.
+        slow_to_compile: whether compilers take so long, as they do for most pyramids, that only `make test-all` waits
+            for more than one graph of one size.
         task: the family's own.
     """
 
@@ -72,7 +73,7 @@ class FamilyCase:
     conformance: tuple[Case, ...] = ()
     parameters: Mapping[str, int] = dataclasses.field(default_factory=dict)
     twins: tuple[TimmTwin, ...] = ()
-    slow_to_compile: bool = False
+    slow_to_compile: bool = True
     task: str = "classification"
 
     def create(self, **options: Any) -> nn.Module:

@@ -45,9 +45,22 @@ def assert_same_step(compiled, model, x):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * float(b.detach().abs().max()) + rounding)
 
 
-@pytest.mark.parametrize(
+by_family = pytest.mark.parametrize(
     "family", [pytest.param(name, marks=[pytest.mark.slow] * CASES[name].slow_to_compile) for name in names()]
 )
+
+
+@pytest.mark.parametrize("family", names())
+def test_one_graph(family):
+    """The least of it, in seconds, for the families whose thorough tests below are slow."""
+    model = create(family)
+    compiled = torch.compile(model, fullgraph=True, dynamic=False, backend="eager")
+    x = images(model, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), model(x))
+
+
+@by_family
 def test_one_graph_serves_every_batch(family):
     model = create(family)
     compiled = torch.compile(model, fullgraph=True, dynamic=True, backend="aot_eager")
@@ -67,7 +80,7 @@ def test_a_second_graph_would_be_noticed():
             compiled(torch.randn(3, 3, 48, 64))
 
 
-@pytest.mark.parametrize("family", names())
+@by_family
 def test_nothing_is_compiled_after_the_first_change_of_size(family):
     model = create(family)
     counter = CompileCounterWithBackend("eager")

@@ -274,14 +274,6 @@ def test_fx(model):
     assert_same(torch.fx.symbolic_trace(model)(x), model(x))
 
 
-def test_compile(family):
-    model = awake(tiny.create(family, **tiny.case(family).shallow))
-    compiled = torch.compile(model, fullgraph=True, dynamic=True, backend="aot_eager")
-    for batch in (2, 3):
-        x = image_of(model, batch)
-        assert_same(compiled(x), model(x))
-
-
 def test_export_with_any_batch(model):
     batch = torch.export.Dim("batch")
     program = torch.export.export(model, (image_of(model, 2),), dynamic_shapes={"x": {0: batch}})

@@ -22,6 +22,16 @@ def test_within_error_budget(shape, dtype, impl, poisoned_empty):
 
 
 @IMPLS
+def test_no_bias(impl):
+    assert_within_budget(
+        lambda x, w: group_norm(x, w, None, impl=impl),
+        lambda x, w: group_norm_reference(x, w, None),
+        inputs(2, 13, 17, 63)[:2],
+        torch.float32,
+    )
+
+
+@IMPLS
 def test_input_that_is_not_contiguous(impl):
     x, w, b = inputs(2, 14, 18, 21)
 
