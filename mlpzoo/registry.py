@@ -319,8 +319,8 @@ def _entrypoint(family: Family, name: str) -> Callable[..., nn.Module]:
             feature_cfg={"feature_cls": "getter", "out_indices": None if family.variants[name].has_stages else 3},
             **options,
         )
-        if isinstance(model, Backbone) and model.config.image_size:
-            model._remember_input_size(model.config.image_size)
+        if isinstance(model, Backbone) and model.config.data_size:
+            model._remember_input_size(model.config.data_size)
         if released:
             load_checkpoint(model, released)
         return model
@@ -339,7 +339,7 @@ def _default_cfgs(family: Family) -> dict[str, dict[str, Any]]:
             **family.data,
             "first_conv": config.first_conv,
             "classifier": "head",
-            "input_size": (config.in_chans, *(config.image_size or (224, 224))),
+            "input_size": (config.in_chans, *(config.data_size or (224, 224))),
             "fixed_input_size": config.image_size is not None,
             "paper_ids": family.paper.replace("https://arxiv.org/abs/", "arXiv:"),
             "paper_name": family.title,

@@ -61,6 +61,14 @@ class BackboneConfig:
         return None
 
     @property
+    def data_size(self) -> Grid | None:
+        """Image height and width in pixels that data configs name; None for timm's 224.
+
+        The size that weights are bound to, unless a family is made for one size and takes others as they are.
+        """
+        return self.image_size
+
+    @property
     def resizes_weights(self) -> bool:
         """Whether images of any size go in, met by weights resized to each."""
         return False

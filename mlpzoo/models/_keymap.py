@@ -43,12 +43,14 @@ class Rule:
         target: our name, with `\1` for the pattern's groups; None for what is left out on purpose.
         layout: from the file's layout to ours.
         part: where several tensors of the file make one of ours, the place of this one along the first axis.
+        partly: whether the tensor makes another of ours as well, by a rule that follows; the layout takes out its part.
     """
 
     pattern: str
     target: str | None
     layout: Layout = as_is
     part: int = 0
+    partly: bool = False
 
 
 Rename = Callable[[Sequence[str]], Sequence[str]]
@@ -97,15 +99,18 @@ class KeyMap:
         else:
             meant = self.rename(listed)
         for name, renamed in zip(listed, meant, strict=True):
+            known = False
             for rule in self.rules:
                 match = re.fullmatch(rule.pattern, renamed)
                 if match:
+                    known = True
                     if rule.target is not None:
                         source = Source(name, rule.layout)
                         if parts.setdefault(match.expand(rule.target), {}).setdefault(rule.part, source) is not source:
                             unknown.append(name)
-                    break
-            else:
+                    if not rule.partly:
+                        break
+            if not known:
                 unknown.append(name)
         return {target: [found[i] for i in sorted(found)] for target, found in parts.items()}, unknown
 

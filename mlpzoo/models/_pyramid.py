@@ -125,7 +125,7 @@ class PyramidBackbone(MapBackbone):
     config: PyramidConfig
     feature_stack = "stages"
     stage_grids: tuple[Grid, ...] = ()
-    """Height and width of each stage's map when the network was built; empty where no weight is bound to them."""
+    """Height and width of each stage's map when the network was built; empty where it is made for none."""
     draw_convolutions: ClassVar[bool] = False
     """Whether `reset_parameters` draws convolutions as linear maps instead of leaving them to PyTorch."""
     pytorch_init: ClassVar[bool] = False
@@ -148,9 +148,9 @@ class PyramidBackbone(MapBackbone):
         downsamples = [self.build_downsample(i, **dd) if i else nn.Identity() for i in range(len(config.depths))]
         strides = [stride_of(module) for module in (self.stem, *downsamples)]
         self.reductions = [math.prod(strides[: i + 2]) for i in range(len(downsamples))]
-        if config.image_size is not None:
-            self.check_size(config.image_size)
-            self.stage_grids = _grids_of(self.stem, downsamples, config.image_size)
+        if config.data_size is not None:
+            self.check_size(config.data_size)
+            self.stage_grids = _grids_of(self.stem, downsamples, config.data_size)
         rates = config.drop_path_rates(sum(config.depths))
         stages = []
         for i, (depth, downsample) in enumerate(zip(config.depths, downsamples, strict=True)):
@@ -159,7 +159,7 @@ class PyramidBackbone(MapBackbone):
             stages.append(self.build_stage(i, downsample, nn.Sequential(*blocks)))
         self.stages = nn.Sequential(*stages)
         self.feature_norms = nn.ModuleList(
-            self.build_norm(dim, **dd) for dim in (config.embed_dims if config.feature_norms else ())
+            self.build_feature_norm(dim, **dd) for dim in (config.embed_dims if config.feature_norms else ())
         )
         self.norm = self.build_norm(self.num_features, **dd)
         self.feature_info = self._describe_features()
@@ -198,6 +198,10 @@ class PyramidBackbone(MapBackbone):
     def build_stage(self, stage: int, downsample: nn.Module, blocks: nn.Sequential) -> Stage:
         """One stage."""
         return Stage(downsample, blocks)
+
+    def build_feature_norm(self, dim: int, **dd: Any) -> nn.Module:
+        """The norm of a feature map where the config asks for `feature_norms`: as the final one."""
+        return self.build_norm(dim, **dd)
 
     def reset_parameters(self) -> None:
         """Draw as the authors of CycleMLP (`cls_init_weights`) and ViP (`_init_weights`) do.

@@ -146,13 +146,11 @@ class SizedNetwork(Network):
         Raises:
             ValueError: when the network cannot take the size, naming sizes that work; nothing has changed then.
         """
-        size: Grid | None = self.config.image_size if img_size is None else to_2tuple(img_size)
+        size: Grid | None = self.config.data_size if img_size is None else to_2tuple(img_size)
         if size is None:
             return
-        if self.config.image_size is None:
-            self.check_size(size)
-        else:
-            self.check_size(size)
+        self.check_size(size)
+        if self.config.data_size is not None:
             config = dataclasses.replace(self.config, img_size=size)
             modules, grids = self.bound_modules(), self.grids_at(size)
             for name, grid in grids.items():
@@ -236,7 +234,7 @@ class SizedNetwork(Network):
         Raises:
             ValueError: when no size fits, or several may.
         """
-        own: Grid | None = self.config.image_size
+        own: Grid | None = self.config.data_size
         modules = self.bound_modules()
         told = {name: module.grid_in(shapes, f"{name}." if name else "") for name, module in modules.items()}
         told = {name: found for name, found in told.items() if any(found)}

@@ -165,6 +165,6 @@ def data_config(family: Family, config: BackboneConfig, weights: Weights | None 
     data = dict(family.data)
     if weights:
         data |= {key: getattr(weights, key) for key in ("mean", "std", "interpolation", "crop_pct")}
-    if config.image_size:
-        data["input_size"] = (config.in_chans, *config.image_size)
+    if config.data_size:
+        data["input_size"] = (config.in_chans, *config.data_size)
     return {**data, "num_classes": config.num_classes}

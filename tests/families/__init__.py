@@ -95,11 +95,14 @@ CASES = _discovered()
 
 
 def size_for(network: nn.Module, size: tuple[int, int] = (70, 90)) -> tuple[int, int]:
-    """The image size that weights are bound to; for others the one given, or the next that the network takes."""
+    """The image size that weights are bound to; for others the one given, or the next that the network takes.
+
+    It has unequal sides where the size given has: compilers take sides that are equal once to be equal always.
+    """
     if network.config.image_size:
         return network.config.image_size
     height, width = (side + -side % multiple for side, multiple in zip(size, network.size_multiple, strict=True))
-    return height, width
+    return height, width + (network.size_multiple[1] if height == width and size[0] != size[1] else 0)
 
 
 def names() -> list[str]:

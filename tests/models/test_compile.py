@@ -89,7 +89,7 @@ def test_nothing_is_compiled_after_the_first_change_of_size(family):
         compiled(images(model, batch))
     assert counter.frame_count == 2, "once for the first batch size, once for all others"
     if model.config.image_size is None:
-        compiled(images(model, 4, (64, 96)))
+        compiled(images(model, 4, size_for(model, (64, 160))))
         before = counter.frame_count
         for size in ((101, 75), (77, 140), (128, 64)):
             compiled(images(model, 6, size_for(model, size)))

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from families import CASES, names
+from families import CASES, names, size_for
 from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.utils import parametrizations, prune
@@ -205,7 +205,7 @@ def test_graphs_of_fx_run_the_same_kernels(family, recorded_with_gradients):
         model = mlpzoo.create_model(CASES[family].model, depths=(1, 1, 1, 1), num_classes=7).eval()
     else:
         model = create(family, **WIDE.get(family, wide))
-    x = torch.randn(2, 3, *(model.config.image_size or (224, 224)))
+    x = torch.randn(2, 3, *size_for(model, (224, 224)))
     with torch.set_grad_enabled(recorded_with_gradients):
         graph = torch.fx.symbolic_trace(model)
     with torch.no_grad():
