@@ -149,8 +149,10 @@ class SizedNetwork(Network):
         size: Grid | None = self.config.data_size if img_size is None else to_2tuple(img_size)
         if size is None:
             return
-        self.check_size(size)
-        if self.config.data_size is not None:
+        if self.config.image_size is None:
+            self.check_size(size)
+        else:
+            self.check_size(size)
             config = dataclasses.replace(self.config, img_size=size)
             modules, grids = self.bound_modules(), self.grids_at(size)
             for name, grid in grids.items():
@@ -234,7 +236,7 @@ class SizedNetwork(Network):
         Raises:
             ValueError: when no size fits, or several may.
         """
-        own: Grid | None = self.config.data_size
+        own: Grid | None = self.config.image_size
         modules = self.bound_modules()
         told = {name: module.grid_in(shapes, f"{name}." if name else "") for name, module in modules.items()}
         told = {name: found for name, found in told.items() if any(found)}

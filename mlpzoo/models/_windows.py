@@ -52,6 +52,12 @@ class WindowedBackbone(PyramidBackbone):
 
     config: WindowedConfig
 
+    def set_input_size(self, img_size: int | Grid | None = None) -> None:
+        """As in the base class; only what configs say changes."""
+        super().set_input_size(img_size)
+        if img_size is not None:
+            self.config = dataclasses.replace(self.config, img_size=to_2tuple(img_size))
+
     @property
     def size_multiple(self) -> Grid:
         """What makes every stage's map a multiple of its windows; 1 where windows may reach beyond them."""

@@ -23,7 +23,8 @@ def window_padding(height: int, width: int, window: int, shift: int = 0) -> tupl
             counts for nothing where the shorter side of the map fits in one window.
     """
     before = window - shift if shift and min(height, width) > window else 0
-    return before, -(height + before) % window, -(width + before) % window
+    below, right = (-(-(side + before) // window) * window - side - before for side in (height, width))
+    return before, below, right
 
 
 def window_mixing_reference(

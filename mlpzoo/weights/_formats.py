@@ -113,7 +113,7 @@ def source_config(
     config = whole.config
     try:
         size = whole.size_in(shapes, stated, trust_count=trust_count)
-        if size is None or size == config.data_size:
+        if size is None or size == config.image_size:
             return config, []
         whole.check_size(size)
     except ValueError as error:

@@ -81,7 +81,7 @@ def write_folder(
 
 def metadata(model: nn.Module) -> dict[str, str]:
     """What a safetensors file says of the model besides its tensors: the image size they are bound to."""
-    img_size = model.config.data_size if isinstance(model, Backbone) else None
+    img_size = model.config.image_size if isinstance(model, Backbone) else None
     return {IMG_SIZE: json.dumps(img_size)} if img_size else {}
 
 

@@ -155,7 +155,7 @@ def _resized(backbone: Network, trained_with: Any, values: dict[str, Tensor]) ->
     build: Callable[..., Any] = type(backbone)
     at_source = build(dataclasses.replace(trained_with, num_classes=0), device="meta")
     at_source.load_state_dict({name: values.pop(name) for name in at_source.state_dict()}, assign=True)
-    at_source.set_input_size(backbone.config.data_size)
+    at_source.set_input_size(backbone.config.image_size)
     return {**values, **at_source.state_dict()}
 
 
