@@ -93,6 +93,14 @@ CASES = _discovered()
 """Family to its case."""
 
 
+def size_for(network: nn.Module, size: tuple[int, int] = (70, 90)) -> tuple[int, int]:
+    """The image size that weights are bound to; for others the one given, or the next that the network takes."""
+    if network.config.image_size:
+        return network.config.image_size
+    height, width = (side + -side % multiple for side, multiple in zip(size, network.size_multiple, strict=True))
+    return height, width
+
+
 def names() -> list[str]:
     """The families of classifiers, on which most tests run."""
     return [name for name, case in CASES.items() if case.task == "classification"]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from families import CASES, names
+from families import CASES, names, size_for
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from mlpzoo.layers import ConvEmbed, Downsample
@@ -26,7 +26,7 @@ def create(family):
 
 
 def images(model, batch, size=None):
-    size = size or model.config.image_size or (70, 90)
+    size = size or size_for(model)
     return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(batch))
 
 
@@ -56,7 +56,7 @@ def test_one_graph_serves_every_batch(family):
             assert_same_step(compiled, model, images(model, batch))
         if model.config.image_size is None:
             for size in ((64, 96), (101, 75)):
-                assert_same_step(compiled, model, images(model, 4, size))
+                assert_same_step(compiled, model, images(model, 4, size_for(model, size)))
 
 
 def test_a_second_graph_would_be_noticed():
@@ -79,7 +79,7 @@ def test_nothing_is_compiled_after_the_first_change_of_size(family):
         compiled(images(model, 4, (64, 96)))
         before = counter.frame_count
         for size in ((101, 75), (77, 140), (128, 64)):
-            compiled(images(model, 6, size))
+            compiled(images(model, 6, size_for(model, size)))
         assert counter.frame_count == before
 
 

@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 import torch
+from families import size_for
 from models import tiny
 from timm.models import group_parameters
 from timm.models._features import FeatureGetterNet
@@ -38,8 +39,7 @@ def awake(model: nn.Module) -> nn.Module:
 
 def image_of(model: nn.Module, batch: int = 2) -> torch.Tensor:
     backbone = getattr(model, "model", model)
-    size = backbone.config.image_size or (70, 90)
-    return torch.randn(batch, backbone.in_chans, *size, generator=torch.Generator().manual_seed(2))
+    return torch.randn(batch, backbone.in_chans, *size_for(backbone), generator=torch.Generator().manual_seed(2))
 
 
 def assert_same(found, expected):
@@ -99,7 +99,8 @@ def test_intermediates_without_reshaping(model):
     last = model.forward_intermediates(x, output_fmt=flat, intermediates_only=True)[-1]
     assert_same(last.reshape(2, -1, last.shape[-1]), maps[-1].flatten(2).transpose(1, 2))
     normed = model.forward_intermediates(x, output_fmt=flat, norm=True, intermediates_only=True)[-1]
-    assert_same(normed, model.norm(last))
+    # A norm that follows the pool normalizes vectors, no map.
+    assert_same(normed, last if model.norm_after_pool else model.norm(last))
 
 
 def test_intermediates_refuse_what_is_not_there(model):
@@ -144,7 +145,8 @@ def test_classifier(model):
     model.reset_classifier(0)
     assert_same(model(x), hidden)
     model.reset_classifier(0, "")
-    assert_same(model(x), model.forward_features(x))
+    features = model.forward_features(x)
+    assert_same(model(x), model.pre_logits(model.norm(features) if model.norm_after_pool else features))
     with pytest.raises(ValueError, match="unknown global_pool 'median'.*'avg'"):
         model.reset_classifier(2, "median")
 
@@ -152,7 +154,7 @@ def test_classifier(model):
 def test_construction_options(family):
     x = image_of(tiny.create(family))
     bare = tiny.create(family, num_classes=0)
-    assert bare(x).shape == (2, bare.num_features)
+    assert bare(x).shape == (2, bare.head_hidden_size)
     assert tiny.create(family, num_classes=0, global_pool="")(x).ndim in (3, 4)
     assert tiny.create(family, in_chans=5)(torch.randn(1, 5, *x.shape[2:])).shape == (1, 7)
     relu = tiny.create(family, act_layer="relu")
