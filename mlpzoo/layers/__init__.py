@@ -5,7 +5,7 @@ from mlpzoo.layers.affine import Affine
 from mlpzoo.layers.attention import Attention
 from mlpzoo.layers.batch_norm import BatchNormNHWC
 from mlpzoo.layers.channel_attention import ChannelAttention, ConvAttentionBlock, MlpAttentionBlock
-from mlpzoo.layers.conv_embed import ConvEmbed, Downsample
+from mlpzoo.layers.conv_embed import ConvEmbed, Downsample, PaddedEmbed
 from mlpzoo.layers.conv_mixer import ConvActNorm, ConvMixerBlock, ConvMixerStem
 from mlpzoo.layers.conv_nhwc import ConvNHWC, UpsampleNHWC
 from mlpzoo.layers.cross_gating import CrossGating, MultiAxisGate
@@ -19,6 +19,7 @@ from mlpzoo.layers.mixing import ChannelMixing, TokenLinear, TokenMixing
 from mlpzoo.layers.mlp import MlpBlock
 from mlpzoo.layers.multi_axis_mlp import MultiAxisMlp, PartitionedGatedMlp
 from mlpzoo.layers.patch_embed import PatchEmbed
+from mlpzoo.layers.patch_merging import PatchMerging
 from mlpzoo.layers.permute_mlp import AxisLinear, WeightedPermuteMLP
 from mlpzoo.layers.pointwise import PointwiseConv, pointwise
 from mlpzoo.layers.resample import GatherLevels, Resample
@@ -56,8 +57,10 @@ __all__ = [
     "MlpBlock",
     "MultiAxisGate",
     "MultiAxisMlp",
+    "PaddedEmbed",
     "PartitionedGatedMlp",
     "PatchEmbed",
+    "PatchMerging",
     "PointwiseConv",
     "ResMLPBlock",
     "ResNetStem",

@@ -4,6 +4,8 @@ Shape suffixes: B batch, I image channels, C channels in, O channels out, H × W
 """
 
 import torch
+import torch.fx
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlpzoo.layers.batch_norm import BatchNormNHWC
@@ -101,3 +103,31 @@ class Downsample(ConvEmbed):
     def folded(self) -> nn.Module:
         """As in the base class."""
         return super().folded()
+
+
+def filled_up(x_BIHW: Tensor, patch: int) -> Tensor:
+    """An image with zeros on the right and below, as many as patches need to see all of it; more do no harm."""
+    height, width = x_BIHW.shape[2:]
+    if not torch.compiler.is_compiling() and height % patch == 0 and width % patch == 0:
+        return x_BIHW
+    return F.pad(x_BIHW, [0, patch - 1, 0, patch - 1])
+
+
+# A traced graph keeps it as one call: symbolic sizes cannot be compared while tracing.
+torch.fx.wrap("filled_up")
+
+
+class PaddedEmbed(ConvEmbed):
+    """Patches that do not overlap, of an image filled up with zeros on the right and below to whole patches.
+
+    Shape:
+        `(batch, in_chans, height, width)` to `(batch, ⌈height / stride⌉, ⌈width / stride⌉, out_chans)`.
+    """
+
+    def forward(self, x_BIHW: Tensor) -> Tensor:
+        """`(batch, in_chans, height, width)` to the map."""
+        return self.embed(filled_up(x_BIHW, self.stride))
+
+    def grid_after(self, grid: Grid) -> Grid:
+        """Height and width of the map for those of an image."""
+        return -(-grid[0] // self.stride), -(-grid[1] // self.stride)

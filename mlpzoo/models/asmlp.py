@@ -10,13 +10,10 @@ import dataclasses
 import functools
 from typing import Any
 
-import torch
-import torch.fx
-import torch.nn.functional as F
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from mlpzoo.layers import ConvEmbed, GroupNorm1, ResidualBlock, create_activation, pointwise
+from mlpzoo.layers import GroupNorm1, PaddedEmbed, PatchMerging, ResidualBlock, create_activation, pointwise
 from mlpzoo.layers.linear import apply_linear, apply_linear_to, rest
 from mlpzoo.models._family import Family, Weights
 from mlpzoo.models._keymap import KeyMap, Rule, pointwise_kernel
@@ -49,34 +46,6 @@ class AsMlpConfig(PyramidConfig):
     def feature_strides(self) -> tuple[int, ...]:
         """The patch's side, and twice as much for each stage that follows."""
         return tuple(self.patch_size * 2**stage for stage in range(len(self.depths)))
-
-
-def filled_up(x_BIHW: Tensor, patch: int) -> Tensor:
-    """An image with zeros on the right and below, as many as patches need to see all of it; more do no harm."""
-    height, width = x_BIHW.shape[2:]
-    if not torch.compiler.is_compiling() and height % patch == 0 and width % patch == 0:
-        return x_BIHW
-    return F.pad(x_BIHW, [0, patch - 1, 0, patch - 1])
-
-
-def four_neighbours(x_BHWC: Tensor) -> Tensor:
-    """Squares of four positions side by side as channels, by row first; zeros where a side is odd.
-
-    The order is (row, column) = (0, 0), (1, 0), (0, 1), (1, 1).
-    """
-    height, width = x_BHWC.shape[1:3]
-    if not torch.compiler.is_compiling() and height % 2 == 0 and width % 2 == 0:
-        x_BHRWSC = x_BHWC.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
-        return x_BHRWSC.permute(0, 1, 3, 4, 2, 5).flatten(3)
-    # Nothing here depends on whether a side is odd.
-    x_BHWC = F.pad(x_BHWC, [0, 0, 0, 1, 0, 1])
-    places = [(row, column) for column in (0, 1) for row in (0, 1)]
-    return torch.cat([x_BHWC[:, r : r + height : 2, c : c + width : 2] for r, c in places], dim=3)
-
-
-# A traced graph keeps them as one call: symbolic sizes cannot be compared while tracing.
-torch.fx.wrap("filled_up")
-torch.fx.wrap("four_neighbours")
 
 
 def shift_runs(dim: int, shift_size: int) -> dict[int, list[Run]]:
@@ -130,40 +99,6 @@ class AxialShift(nn.Module):
         return apply_linear(self.conv3, self.norm2(w_BHWC + h_BHWC), impl=self.impl)
 
 
-class AsMlpStem(ConvEmbed):
-    """Patches that do not overlap, of an image filled up with zeros to whole patches, and a norm.
-
-    Shape:
-        `(batch, in_chans, height, width)` to `(batch, ⌈height / stride⌉, ⌈width / stride⌉, out_chans)`.
-    """
-
-    def forward(self, x_BIHW: Tensor) -> Tensor:
-        """`(batch, in_chans, height, width)` to the map."""
-        return self.embed(filled_up(x_BIHW, self.stride))
-
-
-class PatchMerging(nn.Module):
-    """Four neighbours side by side as channels, a norm, a linear layer to as many channels as wanted.
-
-    Source: `PatchMerging` of the authors.
-
-    Shape:
-        `(batch, height, width, dim)` to `(batch, ⌈height / 2⌉, ⌈width / 2⌉, out_dim)`.
-    """
-
-    stride = 2
-
-    def __init__(self, dim: int, out_dim: int, norm_eps: float, impl: str, **dd: Any) -> None:
-        super().__init__()
-        self.impl = rest(impl)
-        self.norm = GroupNorm1(4 * dim, norm_eps, impl=self.impl, **dd)
-        self.reduction = pointwise(impl)(4 * dim, out_dim, bias=False, **dd)
-
-    def forward(self, x_BHWC: Tensor) -> Tensor:
-        """`(batch, height, width, dim)` to the smaller map."""
-        return apply_linear(self.reduction, self.norm(four_neighbours(x_BHWC)), impl=self.impl)
-
-
 class AsMlp(PyramidBackbone):
     """Patches, stages of axial shift blocks with patch merging between, GroupNorm, mean, head."""
 
@@ -175,12 +110,14 @@ class AsMlp(PyramidBackbone):
         config = self.config
         dim, patch = config.embed_dims[0], config.patch_size
         norm = self.build_norm(dim, **dd)
-        return AsMlpStem(config.in_chans, dim, patch, patch, norm=norm, impl=rest(config.impl), **dd)
+        return PaddedEmbed(config.in_chans, dim, patch, patch, norm=norm, impl=rest(config.impl), **dd)
 
     def build_downsample(self, stage: int, **dd: Any) -> nn.Module:
         """A `PatchMerging`."""
         before, after = self.config.embed_dims[stage - 1 : stage + 1]
-        return PatchMerging(before, after, self.config.norm_eps, self.config.impl, **dd)
+        impl = self.config.impl
+        norm = self.build_norm(4 * before, **dd)
+        return PatchMerging(before, after, norm, linear_layer=pointwise(impl), impl=rest(impl), **dd)
 
     def build_norm(self, dim: int, **dd: Any) -> nn.Module:
         """A GroupNorm of one group."""

@@ -27,10 +27,15 @@ def recomputing(make: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     Returns:
         `make(*inputs)`.
     """
-    if not torch.is_grad_enabled() or not fast_path(*inputs) or any(unpack_dual(x).tangent is not None for x in inputs):
+    if not may_recompute(*inputs):
         return make(*inputs)
     y: Tensor = _Recomputing.apply(make, *inputs)
     return y
+
+
+def may_recompute(*inputs: Tensor) -> bool:
+    """Whether gradients are recorded, by a plain backward pass, which an autograd function may serve."""
+    return torch.is_grad_enabled() and fast_path(*inputs) and all(unpack_dual(x).tangent is None for x in inputs)
 
 
 class _Recomputing(torch.autograd.Function):
