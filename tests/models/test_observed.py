@@ -202,7 +202,8 @@ def test_graphs_of_fx_run_the_same_kernels(family, recorded_with_gradients):
     if family == "mixer":
         wide["channels_mlp_dim"] = 1024
     if family not in WIDE and create(family, device="meta").config.has_stages:
-        model = mlpzoo.create_model(CASES[family].model, depths=(1, 1, 1, 1), num_classes=7).eval()
+        depth = min(CASES[family].shallow.get("depths", (1,)))
+        model = mlpzoo.create_model(CASES[family].model, depths=(depth,) * 4, num_classes=7).eval()
     else:
         model = create(family, **WIDE.get(family, wide))
     x = torch.randn(2, 3, *size_for(model, (224, 224)))
