@@ -110,7 +110,12 @@ class CheckpointFolder:
         """Weights, state and moving average of a checkpoint, on the CPU."""
         path = self.path(step)
         ema = load_file(path / EMA) if (path / EMA).exists() else None
-        return load_file(path / WEIGHTS), torch.load(path / STATE, map_location="cpu", weights_only=True), ema
+        return load_file(path / WEIGHTS), self.state(step), ema
+
+    def state(self, step: int) -> State:
+        """The state of a checkpoint alone."""
+        state: State = torch.load(self.path(step) / STATE, map_location="cpu", weights_only=True)
+        return state
 
     def clear(self) -> None:
         """Remove the remains of an interrupted write."""

@@ -135,11 +135,11 @@ def convert(
     if name not in ("", found.name):
         raise CheckpointError(f"{source} is of {found.name}, not of {name}")
     family = _family(found.name)
-    weights = family.weights.get(f"{name}.{tag}")
+    weights = family.weights.get(f"{name}.{tag}" if tag else found.release or "")
     if tag and not weights:
         known = ", ".join(tagged for tagged in family.weights if tagged.startswith(f"{name}.")) or "none"
         raise ValueError(f"unknown weights '{model}'; released are: {known}")
-    options = {**found.overrides, **(weights.overrides if weights else {})}
+    options = {**found.overrides, **(weights.overrides if tag and weights else {})}
     backbone = family.model(dataclasses.replace(family.variants[found.name], **options))
     report = load_checkpoint(backbone, source, img_size=img_size)
     if dtype is not None:

@@ -15,8 +15,9 @@ from mlpzoo.weights._formats import (
     shapes_of,
     source_config,
     stated_size,
-    strip_prefixes,
 )
+from mlpzoo.weights._nesting import strip_prefixes
+from mlpzoo.weights.recognize import UNSEEN, recognize, stated_activation
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -29,11 +30,13 @@ class Identified:
         name: registered name of the variant.
         config: the variant's config with what differs in the file: classes, channels, image size and the like.
         format: the format found, for people.
+        release: `name.tag` of the released file that it is, where it is one.
     """
 
     name: str
     config: BackboneConfig
     format: str
+    release: str | None = None
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -46,8 +49,8 @@ class Identified:
 def identify_checkpoint(path: str | Path, *, img_size: int | Grid | None = None) -> Identified:
     """Find the variant whose parameters have the names and shapes that a file holds.
 
-    Only names and shapes are read. Shapes do not tell everything: the activation is the variant's own, though a file
-    trained elsewhere may want another.
+    Only names and shapes are read, which do not tell everything. The activation is what the file says itself, or that
+    of the released file that it is by its name or hash; of any other file the variant's own, see `LoadReport.notes`.
 
     Args:
         path: the file, in any format that `load_checkpoint` reads.
@@ -61,12 +64,20 @@ def identify_checkpoint(path: str | Path, *, img_size: int | Grid | None = None)
     """
     with open_tensors(Path(path)) as file:
         found = identify(file, img_size)
+        said = stated_activation(file)
     if not found:
         raise CheckpointError(
             f"cannot tell what {path} is of: its names and shapes are those of no variant known here. Name the model, "
             "and its options where it is one of your own making"
         )
-    return found
+    family = next(family for family in families() if found.name in family.variants)
+    release = recognize(Path(path), family)
+    if said is not None:
+        return dataclasses.replace(found, config=dataclasses.replace(found.config, act_layer=said))
+    if release is None or release.name.split(".")[0] != found.name:
+        return found
+    unseen = {key: release.unseen[key] for key in UNSEEN if key in release.unseen}
+    return dataclasses.replace(found, config=dataclasses.replace(found.config, **unseen), release=release.name)
 
 
 def identify(file: TensorFile, img_size: int | Grid | None = None) -> Identified | None:
@@ -76,7 +87,7 @@ def identify(file: TensorFile, img_size: int | Grid | None = None) -> Identified
 
 def _candidates(file: TensorFile, img_size: int | Grid | None) -> Iterator[Identified]:
     stated = stated_size(img_size, file.metadata)
-    names = strip_prefixes(list(file.shapes))
+    names, _ = strip_prefixes(file.shapes)
     found = {bare: file.shapes[name] for bare, name in names.items()}
     for family in families():
         own = {name: [Source(name, as_is)] for name in names}
