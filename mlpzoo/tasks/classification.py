@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mlpzoo.images import logger
 from mlpzoo.models import Backbone
-from mlpzoo.registry import create_model, family_of
+from mlpzoo.registry import BUILD_OPTIONS, create_model, family_of
 from mlpzoo.tasks.classification_images import Images
 from mlpzoo.tasks.classification_loaders import NOT_COUNTED, Loaders, validation_images, validation_loader
 from mlpzoo.tasks.classification_recipe import ClassificationRecipe, Loss, Model
@@ -24,6 +24,8 @@ from mlpzoo.train.task import Task
 from mlpzoo.weights import read_config, save_folder
 
 LOCAL = "local-dir:"
+IMPLS = ("auto", "reference", "triton")
+"""Which implementation of its fast ops a network may run."""
 
 Batch = tuple[Tensor, Tensor]
 
@@ -200,13 +202,26 @@ def build_network(section: Model, data: Mapping[str, Any]) -> Backbone:
     """
     options = {**section.options, **({"num_classes": section.num_classes} if section.num_classes else {})}
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    wrong = [key for key in options if key in BUILD_OPTIONS]
+    if wrong:
+        raise RecipeError(f"model.options has {wrong[0]}, which is not for networks that are trained")
+    if options.get("impl", "auto") not in IMPLS:
+        raise RecipeError(f"model.options has impl {options['impl']!r}: choose {', '.join(IMPLS)}")
     try:
         network = create_model(
             section.name, pretrained=section.pretrained, checkpoint_path=section.checkpoint or "", **options
         )
     except TypeError as error:
-        raise ValueError(f"model.options: {error}") from None
+        raise RecipeError(f"model.options: {error}") from None
+    except RuntimeError as error:
+        # timm's, where there are no weights.
+        raise RecipeError(f"{section.name}: {error}") from None
     assert isinstance(network, Backbone)
+    for key in ("mean", "std"):
+        if data.get(key) is not None and len(data[key]) != network.in_chans in (1, 3):
+            raise RecipeError(
+                f"data.{key} has {len(data[key])} values, but the network takes {network.in_chans} channels"
+            )
     given = {key: value for key, value in data.items() if value is not None}
     network.pretrained_cfg = {**network.pretrained_cfg, **given}
     network.default_cfg = network.pretrained_cfg

@@ -7,15 +7,13 @@ from PIL import Image
 from timm.data import create_dataset
 
 from mlpzoo.images import ImageError, logger, read_image
-from mlpzoo.tasks.classification_recipe import Data
+from mlpzoo.tasks.classification_recipe import STREAMS, Data
 from mlpzoo.tasks.image_folder import ImageFolder, Mode
-from mlpzoo.train.config import RecipeError, did_you_mean
+from mlpzoo.train.config import DataError, RecipeError, did_you_mean
 from mlpzoo.train.data import Readable
 from mlpzoo.train.sources import SPLIT_NAMES, Split, open_registered, sources, split_folder, split_name
 
 TASK = "classification"
-STREAMS = ("wds", "hfids", "tfds")
-"""Kinds of timm's datasets that can only be read from the start."""
 KINDS = ("torch", "hfds", *STREAMS)
 """Kinds of timm's datasets."""
 TORCH_FOLDERS = ("image_folder", "folder")
@@ -147,7 +145,7 @@ def open_images(
         warn: whether to log what is left out of a folder.
 
     Raises:
-        ValueError: when there is no such dataset or split, it holds no images, or has other classes.
+        DataError: when there is no such dataset or split, it holds no images, or has other classes.
     """
     check_dataset(data.dataset)
     if "/" in data.dataset:
@@ -161,7 +159,7 @@ def open_images(
             return ImageFolder(folder, mode, classes=classes, max_pixels=data.max_pixels, warn=warn)
         images = opened
     if classes and images.classes is not None and list(images.classes) != list(classes):
-        raise ValueError(
+        raise DataError(
             f"'{split_name(data, split)}' of {data.dataset} {data.root or ''} has other classes than were trained on, "
             f"or in another order: {', '.join(list(images.classes)[:5])}, …; trained on: {', '.join(classes[:5])}, …"
         )
@@ -180,13 +178,13 @@ def _open_timm(data: Data, split: Split, mode: Mode) -> Images:
         known = (*SPLIT_NAMES["train"], *SPLIT_NAMES["validation"], "test")
         if name not in known:
             near = did_you_mean(name, known)
-            raise ValueError(f"{data.dataset} has no split '{name}' (data.{split}_split){near}: {', '.join(known)}")
+            raise DataError(f"{data.dataset} has no split '{name}' (data.{split}_split){near}: {', '.join(known)}")
     try:
         dataset = create_dataset(
             data.dataset, root=root, split=name, search_split=False, download=data.download, input_img_mode=mode
         )
     except (AssertionError, RuntimeError, ValueError, OSError, ImportError) as error:
-        raise ValueError(f"cannot open the split '{name}' of {data.dataset} {data.root or ''}: {error}") from None
+        raise DataError(f"cannot open the split '{name}' of {data.dataset} {data.root or ''}: {error}") from None
     if hasattr(dataset, "reader"):
         return FileImages(dataset.reader, mode, data.max_pixels)
     return TorchvisionImages(dataset, mode)
@@ -198,12 +196,12 @@ def open_splits(
     """Open what to train on and what to validate on, of the same classes; for arguments see `open_images`.
 
     Raises:
-        ValueError: when there are no images, less than two classes, classes in validation alone, or images that would
+        DataError: when there are no images, less than two classes, classes in validation alone, or images that would
             be in both.
     """
     train = open_images(data, "train", mode, classes=classes, warn=warn)
     if train.classes is not None and len(train.classes) < 2:
-        raise ValueError(
+        raise DataError(
             f"{getattr(train, 'folder', data.root)} has {len(train.classes)} class: a folder of images needs two or "
             "more, each a subfolder"
         )
@@ -215,7 +213,7 @@ def open_splits(
     if isinstance(train, ImageFolder) and isinstance(held, ImageFolder):
         both = train.real_paths() & held.real_paths()
         if both:
-            raise ValueError(
+            raise DataError(
                 f"{train.folder} and {held.folder} hold the same {len(both):,} image{'s' * (len(both) > 1)}, such as "
                 f"{min(both)}: what is validated on must not be trained on"
             )
@@ -231,9 +229,9 @@ def hold_out(images: Images, share: float) -> tuple[Part, Part]:
     from sklearn.model_selection import train_test_split
 
     if images.labels is None:
-        raise ValueError("data.held_out needs a dataset whose labels are known: a folder, or one of torchvision's")
+        raise DataError("data.held_out needs a dataset whose labels are known: a folder, or one of torchvision's")
     try:
         kept, held = train_test_split(range(len(images)), test_size=share, stratify=images.labels, random_state=0)
     except ValueError as error:
-        raise ValueError(f"cannot hold out {share:g} of every class (data.held_out): {error}") from None
+        raise RecipeError(f"cannot hold out {share:g} of every class (data.held_out): {error}") from None
     return Part(images, kept), Part(images, held)

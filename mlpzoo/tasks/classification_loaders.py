@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from mlpzoo.images import pillow_unlimited
-from mlpzoo.tasks.classification_images import STREAMS, Images, Mode, check_dataset, open_images, open_splits
+from mlpzoo.tasks.classification_images import Images, Mode, check_dataset, open_images, open_splits
 from mlpzoo.tasks.classification_recipe import Augment, ClassificationRecipe, Data
+from mlpzoo.train.config import RecipeError
 from mlpzoo.train.data import Samples
 from mlpzoo.train.loaders import Batch, Place, TrainingBatches, loader_options, step_size, validation_batches
 from mlpzoo.transforms import create_transform, data_config_of
@@ -45,7 +46,7 @@ class Loaders:
         data, mode = recipe.data, image_mode(network)
         augmented, plain = training_transform(network, recipe.augment), create_transform(network)
         check_dataset(data.dataset)
-        if data.dataset.lower().startswith(tuple(f"{kind}/" for kind in STREAMS)):
+        if data.is_stream:
             self._open_streams(data, mode, augmented, plain)
             return
         train, held = open_splits(data, mode, warn=place.rank == 0)
@@ -74,7 +75,7 @@ class Loaders:
     def _open_streams(self, data: Data, mode: str, augmented: Any, plain: Any) -> None:
         """timm's datasets that are read from the start, each process its own part."""
         if not data.length:
-            raise ValueError(f"{data.dataset} is a stream: say by data.length how many images make an epoch")
+            raise RecipeError(f"{data.dataset} is a stream: say by data.length how many images make an epoch")
         self.updates_per_epoch = data.length // data.batch_size
         self.steps_per_epoch = data.length // (self.batch_size * self.place.processes)
 

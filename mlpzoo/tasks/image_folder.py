@@ -8,6 +8,7 @@ from typing import Literal
 from PIL import Image
 
 from mlpzoo.images import logger, read_image
+from mlpzoo.train.config import DataError
 from mlpzoo.train.image_files import LINKED, ImageFinder, folders_in, is_data, leads_back
 
 Mode = Literal["L", "RGB"]
@@ -32,7 +33,7 @@ class ImageFolder:
         labels: of each image, the place of its class among these.
 
     Raises:
-        ValueError: when the folder cannot be read, a class has no image, or is none of `classes`.
+        DataError: when the folder cannot be read, a class has no image, or is none of `classes`.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class ImageFolder:
         self.classes = list(names if classes is None else classes)
         unknown = set(names) - set(self.classes)
         if unknown:
-            raise ValueError(f"'{folder.name}' has classes that were not trained on: {', '.join(sorted(unknown)[:5])}")
+            raise DataError(f"'{folder.name}' has classes that were not trained on: {', '.join(sorted(unknown)[:5])}")
         beside = sum(is_data(entry.name) and not entry.is_dir() for entry in os.scandir(folder))
         if beside:
             finder.left_out["beside the class folders"] = beside
@@ -64,7 +65,7 @@ class ImageFolder:
         for name, files in zip(names, found, strict=True):
             if not files:
                 left = f"; left out of {folder}: {finder.summary()}" if finder.left_out else ""
-                raise ValueError(f"the class folder {folder / name} holds no image: add some, or remove it{left}")
+                raise DataError(f"the class folder {folder / name} holds no image: add some, or remove it{left}")
         if warn:
             finder.report(folder)
         number = {name: i for i, name in enumerate(self.classes)}

@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 from mlpzoo.images import ImageError, logger
 from mlpzoo.restoration import create_restorer, psnr, read_picture, restore, save_restorer, ssim
+from mlpzoo.restoration._restore import check_tiles
 from mlpzoo.train import config
+from mlpzoo.train.config import DataError
 from mlpzoo.train.data import Readable, Samples
 from mlpzoo.train.image_files import ImageFinder
 from mlpzoo.train.loaders import Place, TrainingBatches
@@ -86,7 +88,7 @@ class PictureFolder:
         warn: whether to log what is left out.
 
     Raises:
-        ValueError: when there are none.
+        DataError: when there are none.
     """
 
     def __init__(self, folder: Path, *, max_pixels: int | None = None, warn: bool = True) -> None:
@@ -96,7 +98,7 @@ class PictureFolder:
         if warn:
             finder.report(folder)
         if not self.files:
-            raise ValueError(f"there is no image file in {folder} (data.root and the split)")
+            raise DataError(f"there is no image file in {folder} (data.root and the split)")
 
     def __len__(self) -> int:
         return len(self.files)
@@ -141,6 +143,7 @@ class Restoration(Task):
             multiple = self.network.size_multiple
             if data.crop % multiple:
                 raise ValueError(f"data.crop is {data.crop}, but this network takes multiples of {multiple} pixels")
+            check_tiles(self.network, data.tile, data.overlap)
             if section.zero_outputs:
                 last = len(self.network.stages) - 1
                 for parameter in self.network.get_submodule(f"stages.{last}.outputs").parameters():

@@ -17,6 +17,10 @@ class RecipeError(ValueError):
     """A value in a recipe that nothing can be trained with, whatever the data."""
 
 
+class DataError(ValueError):
+    """Data that are not there, or not as they should be."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The name nearest to an unknown one, as a part of an error message; empty where none is near."""
     names = {other.lower(): other for other in known}

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mlpzoo.images import SUFFIXES, logger
+from mlpzoo.train.config import DataError
 
 NO_DATA = ("__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 """Folders that archives, systems and tools make beside the data, besides those whose name begins with a dot."""
@@ -29,7 +30,7 @@ def folders_in(folder: Path) -> list[str]:
     """Names of the folders in a folder that may hold data, in natural order.
 
     Raises:
-        ValueError: when it cannot be read.
+        DataError: when it cannot be read.
     """
     return sorted((entry.name for entry in _entries(folder) if is_data(entry.name) and entry.is_dir()), key=natural)
 
@@ -53,7 +54,7 @@ class ImageFinder:
         """The image files of each of some folders, at any depth, in natural order.
 
         Raises:
-            ValueError: when a folder cannot be read, or a file is linked to from two of the folders and is in neither.
+            DataError: when a folder cannot be read, or a file is linked to from two of the folders and is in neither.
         """
         folders = list(folders)
         for folder in folders:
@@ -120,7 +121,7 @@ class ImageFinder:
         real = os.path.realpath(path)
         if real in self._found:
             if linked_from is not None and linked_from.get(real, i) != i:
-                raise ValueError(
+                raise DataError(
                     f"{path} and {self._found[real]} are links to one file, so nothing says which class it is of: "
                     "remove one of them"
                 )
@@ -137,7 +138,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return list(entries)
     except OSError as error:
-        raise ValueError(f"cannot read the folder {folder}: {error.strerror}") from None
+        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from None
 
 
 def leads_back(folder: Path) -> bool:

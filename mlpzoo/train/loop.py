@@ -28,6 +28,7 @@ from mlpzoo.train.sharding import full_state, load_full_state
 from mlpzoo.train.task import Task
 
 CHECKPOINTS = "checkpoints"
+BEST = "best"
 
 
 class Diverged(RuntimeError):  # noqa: N818
@@ -245,7 +246,7 @@ class Trainer:
         journal.say("  ".join([f"update {self.step}:", *(f"{name} {value:.4f}" for name, value in found.items())]))
         if self.task.best_by and found[self.task.best_by] > self.best:
             self.best = found[self.task.best_by]
-            self.save(self.folder / "best")
+            self.save(self.folder / BEST)
 
     def _save(self) -> None:
         weights, optimizer = full_state(self.accelerator, self.model, self.optimizer)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from mlpzoo.train.config import Data, RecipeError, did_you_mean
+from mlpzoo.train.config import Data, DataError, RecipeError, did_you_mean
 from mlpzoo.train.image_files import folders_in
 
 Split = Literal["train", "validation"]
@@ -62,13 +62,13 @@ def open_registered(task: str, data: Data, split: Split, *own: str) -> Any:
 
     Raises:
         RecipeError: when there is no such data set.
-        ValueError: when it has no such split, or the recipe does not say where the folder is.
+        DataError: when it has no such split, or the recipe does not say where the folder is.
     """
     if data.dataset in sources(task):
         name = split_name(data, split)
         meant = [kind for kind, names in SPLIT_NAMES.items() if name in names]
         if not meant:
-            raise ValueError(f"the data set '{data.dataset}' has no split '{name}', but {' and '.join(SPLIT_NAMES)}")
+            raise DataError(f"the data set '{data.dataset}' has no split '{name}', but {' and '.join(SPLIT_NAMES)}")
         return sources(task)[data.dataset].open(data, meant[0])
     if data.dataset not in own:
         known = [*own, *sources(task)]
@@ -77,11 +77,11 @@ def open_registered(task: str, data: Data, split: Split, *own: str) -> Any:
             "mlpzoo.demos adds some when imported"
         )
     if not data.root:
-        raise ValueError("say where the images are: --data FOLDER (data.root)")
+        raise DataError("say where the images are: --data FOLDER (data.root)")
     if not Path(data.root).exists():
-        raise ValueError(f"there is no folder {data.root} (data.root)")
+        raise DataError(f"there is no folder {data.root} (data.root)")
     if not Path(data.root).is_dir():
-        raise ValueError(f"{data.root} is a file, not a folder (data.root)")
+        raise DataError(f"{data.root} is a file, not a folder (data.root)")
     return None
 
 
@@ -102,7 +102,7 @@ def split_folder(data: Data, split: Split, *, whole: bool | None = None) -> Path
         whole: whether a folder without any split may be all there is to train on; None where that has no meaning.
 
     Raises:
-        ValueError: when there is no such folder; naming those there are.
+        DataError: when there is no such folder; naming those there are.
     """
     root, name = Path(data.root or ""), split_name(data, split) or "."
     if _is_folder(root, name):
@@ -121,7 +121,7 @@ def split_folder(data: Data, split: Split, *, whole: bool | None = None) -> Path
     if split == "train":
         classes = whole is not None and not any(other.lower() in USUAL_NAMES for other in found)
         advice = f"where these are the classes themselves, {advice}" if classes else ""
-    raise ValueError(
+    raise DataError(
         f"cannot open the split '{name}' of {data.dataset} {root} (data.{split}_split): it has no folder of that name"
         f"{did_you_mean(name, found)}; {there}. Name the one you mean{f', or {advice}' if advice else ''}"
     )

@@ -14,6 +14,7 @@ engine's.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -21,14 +22,27 @@ import torch
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
-from mlpzoo.train.config import Recipe
+from mlpzoo.images import ImageError
+from mlpzoo.train.config import DataError, Recipe, RecipeError
 from mlpzoo.train.data import BadImages, Readable
 from mlpzoo.train.identity import Identity, identity
 from mlpzoo.train.journal import read_metrics
 from mlpzoo.train.loaders import Place, TrainingBatches
 from mlpzoo.train.sources import sources
+from mlpzoo.weights import CheckpointError
 
 T = TypeVar("T")
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Within, where a task is built, a ValueError is about the recipe, unless it is about data or files of weights."""
+    try:
+        yield
+    except (RecipeError, DataError, CheckpointError, ImageError):
+        raise
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
 
 
 class Task(ABC):
