@@ -275,7 +275,10 @@ def test_files_that_look_alike_are_told_apart_by_their_name(tmp_path):
     shapes = key_list(FAMILIES["metaformer"].variants["metaformer_poolv2_s12"])
     # One number stands for all, so that the file is small.
     state = {name: torch.zeros(1).expand(shape) for name, shape in shapes.items()}
-    for stem, name in (("poolformerv2_s12", "metaformer_poolv2_s12"), ("identityformer_s12", "metaformer_identity_s12")):
+    for stem, name in (
+        ("poolformerv2_s12", "metaformer_poolv2_s12"),
+        ("identityformer_s12", "metaformer_identity_s12"),
+    ):
         torch.save(state, tmp_path / f"{stem}.pth")
         assert mlpzoo.identify_checkpoint(tmp_path / f"{stem}.pth").name == name
     torch.save(state, tmp_path / "mine.pth")
