@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mlpzoo.ops.resize import Grid
 from mlpzoo.registry import create_model
+from mlpzoo.weights._writing import replacing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,7 @@ def compare(
 def at_size(name: str, img_size: Grid, device: str | torch.device) -> nn.Module:
     """A model for an image size: built for it where the family's config knows sizes, as it is where any size goes."""
     config: Any = create_model(name, device="meta").config
-    options: dict[str, Any] = {"img_size": img_size} if config.image_size else {}
+    options: dict[str, Any] = {"img_size": img_size} if config.data_size else {}
     return create_model(name, device=device, **options)
 
 
@@ -163,7 +164,8 @@ def draw(costs: Sequence[Cost], path: str | Path, *, title: str = "") -> None:
 
     Raises:
         ImportError: when matplotlib is missing, telling how to install it.
-        ValueError: when there is nothing to draw.
+        ValueError: when there is nothing to draw, or matplotlib does not write such files.
+        OSError: when it cannot be written; what was there stays.
     """
     try:
         from matplotlib.figure import Figure
@@ -189,7 +191,8 @@ def draw(costs: Sequence[Cost], path: str | Path, *, title: str = "") -> None:
         axis.set_xticks(sides, [f"{side:.0f}" for side in sides])
         axis.grid(alpha=0.3)
     figure.axes[0].legend()
-    figure.savefig(path, dpi=110)
+    with replacing(Path(path)) as temporary:
+        figure.savefig(temporary, dpi=110, format=Path(path).suffix.lstrip(".") or "png")
 
 
 def _side(cost: Cost) -> float:

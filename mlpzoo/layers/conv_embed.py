@@ -24,6 +24,7 @@ class ConvEmbed(nn.Module):
         stride: pixels from one patch to the next.
         padding: zeros around the image.
         dilation: pixels between neighbours in a patch.
+        groups: groups of channels that are convolved apart.
         bias: whether the convolution has a bias.
         norm: what follows the convolution, on maps with the channels last; nothing if None.
         impl: `"reference"` leaves the channels before the positions in memory, as authors of convolutional networks do;
@@ -44,6 +45,7 @@ class ConvEmbed(nn.Module):
         padding: int = 0,
         *,
         dilation: int = 1,
+        groups: int = 1,
         bias: bool = True,
         norm: nn.Module | None = None,
         impl: str = "auto",
@@ -54,7 +56,7 @@ class ConvEmbed(nn.Module):
         self.stride = stride
         self.impl = impl
         self.proj = nn.Conv2d(
-            in_chans, out_chans, kernel_size, stride, padding, dilation, bias=bias, device=device, dtype=dtype
+            in_chans, out_chans, kernel_size, stride, padding, dilation, groups, bias, device=device, dtype=dtype
         )
         self.norm = nn.Identity() if norm is None else norm
 

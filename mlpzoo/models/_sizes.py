@@ -146,7 +146,7 @@ class SizedNetwork(Network):
         Raises:
             ValueError: when the network cannot take the size, naming sizes that work; nothing has changed then.
         """
-        size: Grid | None = self.config.image_size if img_size is None else to_2tuple(img_size)
+        size: Grid | None = self.config.data_size if img_size is None else to_2tuple(img_size)
         if size is None:
             return
         if self.config.image_size is None:
@@ -282,8 +282,10 @@ class SizedNetwork(Network):
 
 
 def _completed(found: GridFound) -> Grid | None:
-    """Height and width, the one from the other and the tokens, or as a square."""
-    height, width, tokens = found
+    """Height and width, the one from the other and the tokens, or as a square; of two likely widths the even one."""
+    height, width, tokens, frequencies = found
+    if height and frequencies:
+        return height, height if height // 2 + 1 == frequencies else 2 * (frequencies - 1)
     if tokens and (height or width):
         height, width = height or tokens // (width or 1), width or tokens // (height or 1)
     elif tokens:

@@ -24,8 +24,9 @@ class Case:
     float32 and float64, and the gradients of everything before it move by as much as it weighs. `jumps` tells of
     neurons that fire or do not: of one whose potential is within rounding of its threshold, the output itself jumps.
 
-    `slow` leaves the case to `make test-all`, `slow_in_float64` that precision of it. `wrapper` is the family's, see
-    `families.FamilyCase`.
+    `slow_in_float64` leaves that precision to `make test-all`, `slow` the whole case. `folded` compares the output of
+    the network that `mlpzoo.deploy.fold` makes of ours, where the authors' code converts theirs; it has no gradients.
+    `wrapper` is the family's, see `families.FamilyCase`.
     """
 
     name: str
@@ -34,8 +35,9 @@ class Case:
     truth_eps: float = 0.0
     has_kinks: bool = False
     jumps: bool = False
-    slow: bool = False
     slow_in_float64: bool = False
+    slow: bool = False
+    folded: bool = False
     wrapper: str = ""
 
     @property
