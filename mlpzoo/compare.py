@@ -94,7 +94,7 @@ def compare(
 def at_size(name: str, img_size: Grid, device: str | torch.device) -> nn.Module:
     """A model for an image size: built for it where the family's config knows sizes, as it is where any size goes."""
     config: Any = create_model(name, device="meta").config
-    options: dict[str, Any] = {"img_size": img_size} if config.image_size else {}
+    options: dict[str, Any] = {"img_size": img_size} if config.data_size else {}
     return create_model(name, device=device, **options)
 
 

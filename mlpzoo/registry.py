@@ -360,7 +360,7 @@ def _entrypoint(family: Family, name: str) -> Callable[..., nn.Module]:
             **options,
         )
         if isinstance(model, Backbone):
-            model._remember_input_size(model.config.image_size or model.pretrained_cfg["input_size"][1:])
+            model._remember_input_size(model.config.data_size or model.pretrained_cfg["input_size"][1:])
             # Those of a tag are no options that the caller gave.
             model.remember_options(**{key: getattr(model.config, key) for key in trained_with})
         if released:
@@ -381,8 +381,9 @@ def _default_cfgs(family: Family) -> dict[str, dict[str, Any]]:
             **family.data,
             "first_conv": config.first_conv,
             "classifier": "head",
+            "input_size": (config.in_chans, *(config.data_size or (224, 224))),
             "fixed_input_size": config.image_size is not None,
-            "paper_ids": "arXiv:" + family.paper.rsplit("/", 1)[-1],
+            "paper_ids": family.paper.replace("https://arxiv.org/abs/", "arXiv:"),
             "paper_name": family.title,
             "origin_url": family.code,
             "license": family.license.lower(),

@@ -28,7 +28,7 @@ class DenseBackbone(nn.Module):
         pretrained: whether to download and load the released weights.
         checkpoint_path: a file to load into the network.
         window: for networks bound to one image size: whether to run them on windows of that size, see
-            `WindowedFeatures`, instead of resizing their weights to each image (`dynamic_img_size=True`).
+            `WindowedFeatures`, instead of taking each image as a whole (`dynamic_img_size=True`).
         window_overlap: how much of a window the next one covers again.
         pyramid_channels: channels of the simple feature pyramid.
         output_stride: pixels for one position of the coarsest map, 4, 8, 16 or 32; maps that would be coarser have it
@@ -73,9 +73,11 @@ class DenseBackbone(nn.Module):
         self.out_indices = take_indices(len(STRIDES), out_indices)
         config = family_of(name).variants[name.split(".")[0]]
         has_stages = config.has_stages
-        if config.image_size:
+        if not config.has_positions:
+            raise ValueError(f"{name} sees an image as one vector and has no feature maps: choose another backbone")
+        if config.data_size:
             options.setdefault("dynamic_img_size", not window)
-        elif window:
+        if window and not config.image_size:
             raise ValueError(f"window=True is for networks bound to one image size, and {name} takes any")
         if output_stride is not None:
             if output_stride not in STRIDES:

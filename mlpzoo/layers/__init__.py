@@ -3,8 +3,9 @@
 from mlpzoo.layers.activation import create_activation
 from mlpzoo.layers.affine import Affine
 from mlpzoo.layers.attention import Attention
+from mlpzoo.layers.batch_norm import BatchNormNHWC
 from mlpzoo.layers.channel_attention import ChannelAttention, ConvAttentionBlock, MlpAttentionBlock
-from mlpzoo.layers.conv_embed import ConvEmbed, Downsample
+from mlpzoo.layers.conv_embed import ConvEmbed, Downsample, PaddedEmbed
 from mlpzoo.layers.conv_mixer import ConvActNorm, ConvMixerBlock, ConvMixerStem
 from mlpzoo.layers.conv_nhwc import ConvNHWC, UpsampleNHWC
 from mlpzoo.layers.cross_gating import CrossGating, MultiAxisGate
@@ -12,12 +13,15 @@ from mlpzoo.layers.cycle_fc import CycleFC
 from mlpzoo.layers.cycle_mlp import CycleMLP
 from mlpzoo.layers.encoder import EncoderBlock
 from mlpzoo.layers.grid_bound import GridBound
+from mlpzoo.layers.group_norm import GroupNorm1
 from mlpzoo.layers.mixer import MixerBlock
 from mlpzoo.layers.mixing import ChannelMixing, TokenLinear, TokenMixing
 from mlpzoo.layers.mlp import MlpBlock
 from mlpzoo.layers.multi_axis_mlp import MultiAxisMlp, PartitionedGatedMlp
 from mlpzoo.layers.patch_embed import PatchEmbed
+from mlpzoo.layers.patch_merging import PatchMerging
 from mlpzoo.layers.permute_mlp import AxisLinear, WeightedPermuteMLP
+from mlpzoo.layers.pointwise import PointwiseConv, pointwise
 from mlpzoo.layers.resample import GatherLevels, Resample
 from mlpzoo.layers.residual import ResidualBlock
 from mlpzoo.layers.resmlp import ResMLPBlock
@@ -30,6 +34,7 @@ __all__ = [
     "Affine",
     "Attention",
     "AxisLinear",
+    "BatchNormNHWC",
     "ChannelAttention",
     "ChannelMixing",
     "ConvActNorm",
@@ -46,13 +51,17 @@ __all__ = [
     "GMLPBlock",
     "GatherLevels",
     "GridBound",
+    "GroupNorm1",
     "MixerBlock",
     "MlpAttentionBlock",
     "MlpBlock",
     "MultiAxisGate",
     "MultiAxisMlp",
+    "PaddedEmbed",
     "PartitionedGatedMlp",
     "PatchEmbed",
+    "PatchMerging",
+    "PointwiseConv",
     "ResMLPBlock",
     "ResNetStem",
     "Resample",
@@ -68,4 +77,5 @@ __all__ = [
     "UpsampleNHWC",
     "WeightedPermuteMLP",
     "create_activation",
+    "pointwise",
 ]

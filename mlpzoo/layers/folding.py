@@ -11,7 +11,7 @@ Shape suffixes: B batch, C channels, H × W positions.
 """
 
 import copy
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,7 @@ def with_values(layer: Layer, weight: Tensor, bias: Tensor) -> Layer:
     return layer
 
 
-def is_fixed(norm: nn.Module) -> bool:
+def is_fixed(norm: nn.Module) -> TypeGuard[Norm]:
     """Whether this is a BatchNorm that may be merged, and normalizes by statistics that it keeps."""
     return isinstance(norm, NORMS) and may_merge(norm) and norm.running_var is not None
 
@@ -135,7 +135,7 @@ class ChannelScale(nn.Module):
         return torch.addcmul(self.shift[:, None, None], self.scale[:, None, None], x_BCHW)
 
 
-def channel_scale(norm: nn.BatchNorm2d) -> ChannelScale:
+def channel_scale(norm: Norm) -> ChannelScale:
     """A BatchNorm with its statistics fixed."""
     scale_C, shift_C = scale_and_shift(norm)
     return ChannelScale(rounded(scale_C, norm.weight), rounded(shift_C, norm.weight))

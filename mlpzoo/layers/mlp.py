@@ -21,6 +21,7 @@ class MlpBlock(nn.Module):
         recompute: whether the backward pass computes the hidden layer again from the input instead of saving it, see
             `mlpzoo.ops.mlp`. Otherwise it saves the layer before the activation, and computes the activation alone
             again. Both hold for a GELU without dropout after it.
+        linear_layer: class of the two linears, see `mlpzoo.layers.pointwise`.
         impl: which implementation of `mlpzoo.ops.mlp` runs.
         device: where the parameters live.
         dtype: their type.
@@ -39,6 +40,7 @@ class MlpBlock(nn.Module):
         drop: float = 0.0,
         bias: bool = True,
         recompute: bool = False,
+        linear_layer: type[nn.Linear] = nn.Linear,
         impl: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -47,10 +49,10 @@ class MlpBlock(nn.Module):
         mlp_dim = mlp_dim or 4 * dim
         self.recompute = recompute
         self.impl = impl
-        self.fc1 = nn.Linear(dim, mlp_dim, bias, device=device, dtype=dtype)
+        self.fc1 = linear_layer(dim, mlp_dim, bias, device=device, dtype=dtype)
         self.act = create_activation(act_layer)
         self.drop1 = nn.Dropout(drop)
-        self.fc2 = nn.Linear(mlp_dim, out_dim or dim, bias, device=device, dtype=dtype)
+        self.fc2 = linear_layer(mlp_dim, out_dim or dim, bias, device=device, dtype=dtype)
         self.drop2 = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:

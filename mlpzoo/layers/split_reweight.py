@@ -23,7 +23,8 @@ class SplitReweight(nn.Module):
     houqb/VisionPermutator, `models/vip.py` at 2cab2ce.
 
     Args:
-        dim: channels of each branch; the MLP has a quarter of them hidden, and an exact GELU.
+        dim: channels of each branch; the MLP has an exact GELU.
+        hidden: hidden units of the MLP; a quarter of the channels if not given.
         impl: which implementation of `mlpzoo.ops.mean_of_sum` and `reweighted_sum` runs.
         device: where the parameters live.
         dtype: their type.
@@ -36,13 +37,14 @@ class SplitReweight(nn.Module):
         self,
         dim: int,
         *,
+        hidden: int | None = None,
         impl: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.impl = impl
-        hidden = max(dim // 4, 1)
+        hidden = hidden or max(dim // 4, 1)
         self.fc1 = nn.Linear(dim, hidden, device=device, dtype=dtype)
         self.act = create_activation("gelu")
         self.fc2 = nn.Linear(hidden, 3 * dim, device=device, dtype=dtype)

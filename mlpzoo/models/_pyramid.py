@@ -93,7 +93,10 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The map of the stage before to this one's."""
-        x = self.downsample(x)
+        return self.run_blocks(self.downsample(x))
+
+    def run_blocks(self, x: Tensor) -> Tensor:
+        """What enters the blocks to what leaves them."""
         if not self.grad_checkpointing:
             return self.blocks(x)
         for block in self.blocks:
@@ -112,7 +115,8 @@ class PyramidBackbone(MapBackbone):
       `GridBound`, are built for `self.stage_grids[stage]`, and the config is a `GridBoundConfig`;
     - where it differs: `build_norm(dim)` for the final norm and those of the features (`nn.Identity()` for none),
       `norm_after_pool`, `build_stage` for stages whose blocks share something, `walk` for stages that take more than
-      what left the one before, `reset_parameters`, `size_multiple`, `grids_at`;
+      what left the one before, `reset_parameters`, `size_multiple`, `least_side`,
+      `grids_at`;
     - `map_layout = "NCHW"` for a network of convolutions and BatchNorms.
 
     Args:
@@ -124,9 +128,11 @@ class PyramidBackbone(MapBackbone):
     config: PyramidConfig
     feature_stack = "stages"
     stage_grids: tuple[Grid, ...] = ()
-    """Height and width of each stage's map when the network was built; empty where no weight is bound to them."""
+    """Height and width of each stage's map when the network was built; empty where it is made for none."""
     draw_convolutions: ClassVar[bool] = False
     """Whether `reset_parameters` draws convolutions as linear maps instead of leaving them to PyTorch."""
+    pytorch_init: ClassVar[bool] = False
+    """Whether every layer starts as PyTorch starts it, as where the authors draw nothing themselves."""
     recompute_mlp: ClassVar[bool] = False
     """Whether the backward pass computes the hidden layers of the blocks' MLPs again instead of keeping them."""
 
@@ -145,9 +151,9 @@ class PyramidBackbone(MapBackbone):
         downsamples = [self.build_downsample(i, **dd) if i else nn.Identity() for i in range(len(config.depths))]
         strides = [stride_of(module) for module in (self.stem, *downsamples)]
         self.reductions = [math.prod(strides[: i + 2]) for i in range(len(downsamples))]
-        if config.image_size is not None:
-            self.check_size(config.image_size)
-            self.stage_grids = _grids_of(self.stem, downsamples, config.image_size)
+        if config.data_size is not None:
+            self.check_size(config.data_size)
+            self.stage_grids = _grids_of(self.stem, downsamples, config.data_size)
         rates = config.drop_path_rates(sum(config.depths))
         stages = []
         for i, (depth, downsample) in enumerate(zip(config.depths, downsamples, strict=True)):
@@ -156,7 +162,7 @@ class PyramidBackbone(MapBackbone):
             stages.append(self.build_stage(i, downsample, nn.Sequential(*blocks)))
         self.stages = nn.Sequential(*stages)
         self.feature_norms = nn.ModuleList(
-            self.build_norm(dim, **dd) for dim in (config.embed_dims if config.feature_norms else ())
+            self.build_feature_norm(dim, **dd) for dim in (config.embed_dims if config.feature_norms else ())
         )
         self.norm = self.build_norm(self.num_features, **dd)
         self.feature_info = self._describe_features()
@@ -196,17 +202,22 @@ class PyramidBackbone(MapBackbone):
         """One stage."""
         return Stage(downsample, blocks)
 
+    def build_feature_norm(self, dim: int, **dd: Any) -> nn.Module:
+        """The norm of a feature map where the config asks for `feature_norms`: as the final one."""
+        return self.build_norm(dim, **dd)
+
     def reset_parameters(self) -> None:
         """Draw as the authors of CycleMLP (`cls_init_weights`) and ViP (`_init_weights`) do.
 
         Linear maps of every kind are normal with deviation 0.02 and have zero biases; convolutions (but see
-        `draw_convolutions`) and modules with one weight a channel, such as norms, start as PyTorch starts them.
+        `draw_convolutions`) and modules with one weight a channel, such as norms, start as PyTorch starts them. All do
+        if `pytorch_init`.
         """
         for module in self.modules():
             weight = getattr(module, "weight", None)
             if not isinstance(weight, nn.Parameter):
                 continue
-            if weight.ndim == 1 or (isinstance(module, nn.Conv2d) and not self.draw_convolutions):
+            if self.pytorch_init or weight.ndim == 1 or (isinstance(module, nn.Conv2d) and not self.draw_convolutions):
                 module.reset_parameters()  # type: ignore[operator]
             else:
                 reset_linear(module)
@@ -214,7 +225,7 @@ class PyramidBackbone(MapBackbone):
     def reset_classifier_parameters(self) -> None:
         """Draw the head as every other linear map."""
         if isinstance(self.head, nn.Linear):
-            reset_linear(self.head)
+            self.head.reset_parameters() if self.pytorch_init else reset_linear(self.head)
 
     @property
     def size_multiple(self) -> Grid:

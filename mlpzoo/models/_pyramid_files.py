@@ -1,4 +1,8 @@
-"""What the files of CycleMLP and ViP share: one list named `network` holds the stages and the convolutions between."""
+"""What the files of several pyramids share.
+
+Those of CycleMLP's kind hold the stages and the convolutions between them in one list named `network`; those of Swin's
+kind hold stages in a list named `layers`, each of which ends with what leads into the next.
+"""
 
 import re
 from collections.abc import Sequence
@@ -22,6 +26,18 @@ def number_stages(names: Sequence[str]) -> list[str]:
         return f"{prefix}.{stage_of[match[2]]}." if match[2] in stage_of else match[0]
 
     return [re.sub(r"^(network\.|norm)(\d+)\.", renumbered, name) for name in names]
+
+
+def downsample_first(names: Sequence[str]) -> list[str]:
+    """Count what leads into a stage to that stage, where Swin's kind has it at the end of the one before.
+
+    `layers.0.downsample.` becomes `layers.1.downsample.`
+    """
+
+    def counted(match: re.Match[str]) -> str:
+        return f"layers.{int(match[1]) + 1}.downsample."
+
+    return [re.sub(r"^layers\.(\d{1,4})\.downsample\.", counted, name) for name in names]
 
 
 def stage_rules(branches: str) -> tuple[Rule, ...]:

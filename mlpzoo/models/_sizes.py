@@ -87,6 +87,23 @@ def check_images(x_BIHW: Tensor, in_chans: int | None) -> None:
 torch.fx.wrap("check_images")
 
 
+def check_least(img_size: Grid, least: int) -> None:
+    """Raise a ValueError unless both sides have as many pixels as they must have at least.
+
+    Args:
+        img_size: image height and width in pixels.
+        least: how many.
+    """
+    if min(img_size) < least:
+        raise ValueError(
+            f"an image of {times(img_size)} pixels is too small for this network: height and width must be {least} or "
+            "more"
+        )
+
+
+torch.fx.wrap("check_least")
+
+
 class SizedNetwork(Network):
     """A network that knows which of its layers are bound to a grid, and can be bound to another image size.
 
@@ -103,6 +120,11 @@ class SizedNetwork(Network):
     def size_multiple(self) -> Grid:
         """What height and width of an image, in pixels, must be multiples of."""
         return 1, 1
+
+    @property
+    def least_side(self) -> int:
+        """Pixels that height and width of an image must have at least, in a network bound to no size."""
+        return 1
 
     def grids_at(self, img_size: Grid) -> Mapping[str, Grid]:
         """The grid that each `GridBound` module inside gets at an image size.
@@ -159,7 +181,7 @@ class SizedNetwork(Network):
         Raises:
             ValueError: when the network cannot take the size, naming sizes that work; nothing has changed then.
         """
-        size: Grid | None = self.config.image_size if img_size is None else to_2tuple(img_size)
+        size: Grid | None = self.config.data_size if img_size is None else to_2tuple(img_size)
         if size is None:
             return
         if self.config.image_size is None:
@@ -226,6 +248,8 @@ class SizedNetwork(Network):
         if bound is None:
             if self.size_multiple != (1, 1):
                 check_multiple((height, width), self.size_multiple)
+            if self.least_side > 1:
+                check_least((height, width), self.least_side)
             return self, x_BIHW
         if not self.dynamic_img_size:
             check_image_size(height, width, bound[0], bound[1], self.config.sizes_that_work)
@@ -309,8 +333,10 @@ class SizedNetwork(Network):
 
 
 def _completed(found: GridFound) -> Grid | None:
-    """Height and width, the one from the other and the tokens, or as a square."""
-    height, width, tokens = found
+    """Height and width, the one from the other and the tokens, or as a square; of two likely widths the even one."""
+    height, width, tokens, frequencies = found
+    if height and frequencies:
+        return height, height if height // 2 + 1 == frequencies else 2 * (frequencies - 1)
     if tokens and (height or width):
         height, width = height or tokens // (width or 1), width or tokens // (height or 1)
     elif tokens:

@@ -16,7 +16,7 @@ Layer = TypeVar("Layer", bound=type[nn.Module])
 
 _PLAIN = (Tensor, nn.Parameter)
 
-_FUSABLE: set[type[nn.Module]] = {nn.Linear, nn.Identity, nn.Dropout, nn.GELU, GELU, GELUTanh}
+_FUSABLE: set[type[nn.Module]] = {nn.Linear, nn.Conv2d, nn.Identity, nn.Dropout, nn.GELU, GELU, GELUTanh}
 
 
 def fusable(layer: Layer) -> Layer:

@@ -9,6 +9,7 @@ import math
 import pickle
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -193,9 +194,11 @@ def _load_torch_zip(path: Path, archive: zipfile.ZipFile) -> Any:
 def _load_torch(path: Path, **options: Any) -> Any:
     """Unpickle tensors and plain containers only. PyTorch warns of odd pickles and refuses them: once is enough.
 
-    Besides, the bag of settings that timm's and DeiT's training scripts save next to the weights, which runs nothing.
+    Besides, the settings that training scripts save next to the weights: timm's and DeiT's a Namespace, which runs
+    nothing, and Swin's a node of yacs, which is read as the dictionary that it is.
     """
-    with _decoding(), warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+    settings: list[Any] = [argparse.Namespace, (OrderedDict, "yacs.config.CfgNode")]
+    with _decoding(), warnings.catch_warnings(), torch.serialization.safe_globals(settings):
         warnings.simplefilter("ignore")
         return torch.load(path, map_location="cpu", weights_only=True, **options)
 

@@ -43,7 +43,8 @@ def choose_plan(
     """
     own = {name: [Source(name, as_is)] for name in names if name in wanted or name in HEAD}
     candidates = [(own, [name for name in names if name not in own], OWN)]
-    candidates += [(*key_map.plan(names), key_map.title) for key_map in FAMILIES[family].formats]
+    found = {bare: file.shapes[name] for bare, name in names.items()}
+    candidates += [(*key_map.plan(found), key_map.title) for key_map in FAMILIES[family].formats]
     fewest = min(len(unknown) for _, unknown, _ in candidates)
     candidates = [candidate for candidate in candidates if len(candidate[1]) == fewest]
     if len(candidates) == 1:

@@ -23,7 +23,9 @@ class Case:
     its parameters are. `has_kinks` tells of ReLUs: one whose input is within rounding of zero switches between
     float32 and float64, and the gradients of everything before it move by as much as it weighs.
 
-    `slow_in_float64` leaves that precision to `make test-all`. `wrapper` is the family's, see `families.FamilyCase`.
+    `slow_in_float64` leaves that precision to `make test-all`, `slow` the whole case. `folded` compares the output of
+    the network that `mlpzoo.deploy.fold` makes of ours, where the authors' code converts theirs; it has no gradients.
+    `wrapper` is the family's, see `families.FamilyCase`.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Case:
     truth_eps: float = 0.0
     has_kinks: bool = False
     slow_in_float64: bool = False
+    slow: bool = False
+    folded: bool = False
     wrapper: str = ""
 
     @property

@@ -1,5 +1,7 @@
 """Every case computed from the authors' code, through the public API, from a file in released form."""
 
+import math
+
 import formula
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from cases import VECTORS, Case
 from families import conformance_cases
 
 import mlpzoo
+from mlpzoo.deploy import fold
 from mlpzoo.models import FAMILIES, Network
 from mlpzoo.models.maxim import MAXIM
 from mlpzoo.restoration import create_restorer, list_restorers
@@ -25,7 +28,7 @@ RUNS = [
         case,
         dtype,
         id=f"{case.name}-{dtype}",
-        marks=[pytest.mark.slow] if case.slow_in_float64 and dtype == torch.float64 else [],
+        marks=[pytest.mark.slow] if case.slow or (case.slow_in_float64 and dtype == torch.float64) else [],
     )
     for case in conformance_cases()
     for dtype in OUTPUT
@@ -58,11 +61,15 @@ def test_outputs_and_gradients(case: Case, checkpoint, dtype):
     allowed = max(OUTPUT[dtype], 100 * case.truth_eps)
     create = create_restorer if case.model in list_restorers() else mlpzoo.create_model
     model = create(case.model, checkpoint_path=checkpoint, dtype=dtype, **case.options).eval()
+    if case.folded:
+        model = fold(model)
     image = torch.from_numpy(formula.image(tuple(description["input"]))).to(dtype)
     outputs = model(image)
 
     if isinstance(outputs, torch.Tensor):
         assert error(outputs, truth["output"]) < allowed
+        if case.folded:
+            return
         outputs = [outputs]
     else:
         if isinstance(model, MAXIM):
@@ -100,14 +107,17 @@ def authors_gradient_norms(model, case: Case) -> dict[str, float]:
     network = model if isinstance(model, Network) else model.model
     key_maps = FAMILIES[network.family].formats
     parameters = dict(network.named_parameters())
-    names = list(case.parameters())
-    plan, unknown = min((key_map.plan(names) for key_map in key_maps), key=lambda found: len(found[1]))
+    shapes = {name: value.shape for name, value in case.parameters().items()}
+    plan, unknown = min((key_map.plan(shapes) for key_map in key_maps), key=lambda found: len(found[1]))
     assert not unknown
     norms = {}
     for ours, sources in plan.items():
         if ours not in parameters:
             continue
+        if not parameters[ours].requires_grad:
+            continue
         assert parameters[ours].grad is not None, f"{ours} received no gradient"
         for source, part in zip(sources, parameters[ours].grad.chunk(len(sources)), strict=True):
-            norms[source.name] = float(part.double().norm())
+            # A tensor of theirs may make several of ours.
+            norms[source.name] = math.hypot(norms.get(source.name, 0.0), float(part.double().norm()))
     return norms

@@ -45,7 +45,7 @@ def create(family, *, dtype=torch.float64, **options):
 
 
 def image_of(model, batch=3):
-    size = model.config.image_size or (69, 101)
+    size = families.size_for(model, (69, 101))
     dtype = next(model.parameters()).dtype
     generator = torch.Generator().manual_seed(2)
     return torch.randn(batch, model.in_chans, *size, generator=generator, dtype=torch.float64).to(dtype)
@@ -399,5 +399,5 @@ def test_maps_take_any_size(model):
     if model.config.image_size is None:
         folded = fold(model)
         for size in ((33, 101), (64, 47)):
-            x = torch.randn(1, 3, *size, dtype=torch.float64)
+            x = torch.randn(1, 3, *families.size_for(model, size), dtype=torch.float64)
             assert_equal(folded(x), model(x))

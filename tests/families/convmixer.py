@@ -41,4 +41,5 @@ CASE = FamilyCase(
             options={"embed_dim": 8, "depth": 3, "kernel_size": 5, "num_classes": 5},
         ),
     ),
+    slow_to_compile=False,
 )

@@ -46,5 +46,4 @@ CASE = FamilyCase(
         "cyclemlp_b4": 51_796_552,
         "cyclemlp_b5": 75_747_280,
     },
-    slow_to_compile=True,
 )

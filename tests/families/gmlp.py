@@ -45,4 +45,5 @@ CASE = FamilyCase(
             options={"embed_dim": 8, "depth": 3, "mlp_dim": 16, "img_size": 64, "num_classes": 5},
         ),
     ),
+    slow_to_compile=False,
 )

@@ -64,4 +64,5 @@ CASE = FamilyCase(
             options={**SIZES, "act_layer": "gelu"},
         ),
     ),
+    slow_to_compile=False,
 )

@@ -122,4 +122,5 @@ CASE = FamilyCase(
             tolerance=1e-3,
         ),
     ),
+    slow_to_compile=False,
 )
