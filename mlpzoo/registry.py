@@ -18,10 +18,12 @@ from mlpzoo.models import CLASSIFICATION, FAMILIES, Backbone, Family, families
 from mlpzoo.weights import (
     CONFIG,
     STATISTICS,
+    WEIGHTS_NAMES,
     CheckpointError,
     data_config,
     fetch_hub,
     load_checkpoint,
+    load_folder,
     read_config,
     recognize,
     released_file,
@@ -72,19 +74,31 @@ def create_model(
     if checkpoint_path and not name.startswith((LOCAL, HUB)) and "." not in name:
         check_name(name)
         options = {**options, **options_released_with(name, Path(checkpoint_path), options)}
+    own_file = bool(checkpoint_path)
     if name.startswith((LOCAL, HUB)):
         folder = folder_of(name, options.pop("cache_dir", None))
         config = read_folder(folder, CLASSIFICATION)
         name = config["architecture"]
-        options = {**config["model_args"], **options}
+        options = {**_size_in(config), **config["model_args"], **options}
         options.setdefault("pretrained_cfg_overlay", _overlay(config.get("pretrained_cfg", {})))
         checkpoint_path = checkpoint_path or weights_file(folder)
         pretrained = False
     check_name(name)
     model = timm.create_model(name, pretrained=pretrained, **options)
     if checkpoint_path:
-        load_checkpoint(model, checkpoint_path)
+        load_checkpoint(model, checkpoint_path) if own_file else load_folder(model, checkpoint_path)
     return model
+
+
+def _size_in(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The image size that the data config of a folder says, for a network bound to one, as an option."""
+    name = config["architecture"]
+    family = next((family for family in FAMILIES.values() if name in family.variants), None)
+    size = (config.get("pretrained_cfg") or {}).get("input_size")
+    own = getattr(family.variants[name], "image_size", None) if family else None
+    if own is None or not isinstance(size, list) or len(size) != 3 or tuple(size[1:]) == tuple(own):
+        return {}
+    return {"img_size": tuple(size[1:])}
 
 
 def options_released_with(name: str, path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -253,7 +267,8 @@ def config_with(
             f"{name} has no option '{wrong[0]}'{hint}. Its options: {', '.join(sorted(known))}. "
             f"Every model also takes {', '.join(build_options[:4])}"
         )
-    return dataclasses.replace(config, **overrides)
+    # JSON and YAML know no tuples.
+    return dataclasses.replace(config, **{key: tuple(v) if isinstance(v, list) else v for key, v in overrides.items()})
 
 
 def family_of(name: str) -> Family:
@@ -344,8 +359,10 @@ def _entrypoint(family: Family, name: str) -> Callable[..., nn.Module]:
             feature_cfg={"feature_cls": "getter", "out_indices": None if family.variants[name].has_stages else 3},
             **options,
         )
-        if isinstance(model, Backbone) and model.config.data_size:
-            model._remember_input_size(model.config.data_size)
+        if isinstance(model, Backbone):
+            model._remember_input_size(model.config.data_size or model.pretrained_cfg["input_size"][1:])
+            # Those of a tag are no options that the caller gave.
+            model.remember_options(**{key: getattr(model.config, key) for key in trained_with})
         if released:
             load_checkpoint(model, released)
         return model
@@ -417,8 +434,15 @@ def folder_of(name: str, cache_dir: str | Path | None) -> Path:
     if name.startswith(LOCAL):
         return Path(name.removeprefix(LOCAL))
     repository, _, revision = name.removeprefix(HUB).partition("@")
-    for file in (CONFIG, weights_file("").name):
-        path = fetch_hub(repository, file, revision=revision or None, cache_dir=cache_dir)
+    options: dict[str, Any] = {"revision": revision or None, "cache_dir": cache_dir}
+    path = fetch_hub(repository, CONFIG, **options)
+    try:
+        fetch_hub(repository, WEIGHTS_NAMES[0], **options)
+    except CheckpointError as error:
+        try:
+            fetch_hub(repository, WEIGHTS_NAMES[1], **options)
+        except CheckpointError:
+            raise error from None
     return path.parent
 
 

@@ -61,12 +61,13 @@ class Attention(nn.Module):
             if bias is not None:
                 nn.init.zeros_(bias)
 
-    def forward(self, x_BTC: Tensor) -> Tensor:
-        """`(batch, tokens, dim)` to the same."""
+    def forward(self, x_BTC: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+        """`(batch, tokens, dim)` to the same; for the mask see `mlpzoo.ops.attention`."""
         qkv_BTC = apply_linear(self.qkv, x_BTC, impl=rest(self.impl))
         qkv_3BATD = qkv_BTC.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         q_BATD, k_BATD, v_BATD = qkv_3BATD.unbind(0)
-        x_BATD = attention(q_BATD, k_BATD, v_BATD, self.attn_drop if self.training else 0.0, self.impl)
+        drop = self.attn_drop if self.training else 0.0
+        x_BATD = attention(q_BATD, k_BATD, v_BATD, drop, self.impl, attn_mask)
         return self.proj_drop(apply_linear(self.proj, x_BATD.transpose(1, 2).flatten(2), impl=rest(self.impl)))
 
     def folded(self) -> nn.Module:

@@ -68,7 +68,7 @@ class EncoderBlock(nn.Module):
         self.norm1.reset_parameters()
         self.norm2.reset_parameters()
 
-    def forward(self, x_BTC: Tensor) -> Tensor:
-        """`(batch, tokens, dim)` to the same."""
-        x_BTC = x_BTC + self.drop_path(self.attn(self.norm1(x_BTC)))
+    def forward(self, x_BTC: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+        """`(batch, tokens, dim)` to the same; for the mask see `mlpzoo.ops.attention`."""
+        x_BTC = x_BTC + self.drop_path(self.attn(self.norm1(x_BTC), attn_mask))
         return x_BTC + self.drop_path(self.mlp(self.norm2(x_BTC)))

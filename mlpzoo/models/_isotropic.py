@@ -203,6 +203,7 @@ class IsotropicBackbone(_Blocks):
         if patch_size is not None:
             self.stem.set_input_size(size, patch_size)
             self.config = dataclasses.replace(self.config, patch_size=self.stem.patch_size)
+            self.remember_options(patch_size=self.stem.patch_size)
             self.feature_info = self._describe_features()
         super().set_input_size(size)
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import torch
 import torch.fx
 import torch.nn.functional as F
 from timm.layers import to_2tuple
@@ -54,6 +55,38 @@ def check_multiple(img_size: Grid, multiple: Grid) -> None:
 torch.fx.wrap("check_multiple")
 
 
+def check_images(x_BIHW: Tensor, in_chans: int | None) -> None:
+    """Raise a ValueError that says what was given and what to do, unless it is a batch of images of that many channels.
+
+    Args:
+        x_BIHW: what a network was called with.
+        in_chans: channels that it takes; any if None.
+    """
+    if torch.jit.is_tracing():
+        # Its sizes are tensors.
+        return
+    shape = tuple(x_BIHW.shape)
+    expected = f"a batch of images, (batch, {in_chans or 'channels'}, height, width)"
+    if len(shape) == 3:
+        raise ValueError(f"got one image, {shape}, where {expected}, is expected: call model(image[None])")
+    if len(shape) != 4:
+        raise ValueError(f"got a tensor of {len(shape)} dimensions, {shape}, where {expected}, is expected")
+    if shape[2] < 1 or shape[3] < 1:
+        raise ValueError(f"got images of {shape[2]}×{shape[3]} pixels, which hold nothing")
+    if in_chans is not None and shape[1] != in_chans:
+        advice = f"build it with in_chans={shape[1]}, or change the images"
+        if shape[3] == in_chans:
+            advice = "if these are (batch, height, width, channels), permute(0, 3, 1, 2)"
+        raise ValueError(f"got images of {shape[1]} channels, but this model takes {in_chans}: {advice}")
+    if not x_BIHW.is_floating_point():
+        raise ValueError(
+            f"got images of {x_BIHW.dtype}, where normalized floating point is expected: see create_transform"
+        )
+
+
+torch.fx.wrap("check_images")
+
+
 def check_least(img_size: Grid, least: int) -> None:
     """Raise a ValueError unless both sides have as many pixels as they must have at least.
 
@@ -78,6 +111,8 @@ class SizedNetwork(Network):
     """
 
     config: Any
+    _traits: dict[str, Any]
+    _model_args: dict[str, Any]
     dynamic_img_size: bool
     """Whether images of any size go in, met by weights resized to each."""
 
@@ -160,6 +195,8 @@ class SizedNetwork(Network):
             for name, grid in grids.items():
                 modules[name].resize_grid(grid)
             self.config = config
+            self._traits = {**getattr(self, "_traits", {}), "img_size": size}
+            self.remember_options(img_size=size)
         self._remember_input_size(size)
 
     def _remember_input_size(self, img_size: Grid) -> None:
@@ -168,6 +205,10 @@ class SizedNetwork(Network):
         if cfg:
             self.pretrained_cfg = {**cfg, "input_size": (self.config.in_chans, *img_size)}
             self.default_cfg = self.pretrained_cfg
+
+    def remember_options(self, **options: Any) -> None:
+        """Keep timm's record of the options that build this network, which it writes beside exported weights."""
+        self._model_args = {**getattr(self, "_model_args", {}), **options}
 
     def view_at(self: Sized, img_size: Grid) -> Sized:
         """This network as `set_input_size` would leave it, as another object that shares all weights bound to no grid.
@@ -197,8 +238,11 @@ class SizedNetwork(Network):
         the images padded with zeros on the right and below.
 
         Raises:
-            ValueError: for images of a size that the network cannot take.
+            ValueError: for what is no batch of images, and for images of a size or of channels that the network cannot
+                take.
         """
+        # A compiler does not follow the way to the convolution, which refuses other channels by itself.
+        check_images(x_BIHW, None if torch.compiler.is_compiling() else self._channels_taken())
         height, width = x_BIHW.shape[2:]
         bound: Grid | None = self.config.image_size
         if bound is None:
@@ -214,6 +258,13 @@ class SizedNetwork(Network):
         if not surely_equal(padded, (height, width)):
             x_BIHW = F.pad(x_BIHW, (0, padded[1] - width, 0, padded[0] - height))
         return (self if surely_equal(padded, bound) else self.view_at(padded)), x_BIHW
+
+    def _channels_taken(self) -> int | None:
+        """Channels that the first convolution takes, which somebody may have replaced; None where none stands there."""
+        module: Any = self
+        for name in self.config.first_conv.split("."):
+            module = getattr(module, name, None)
+        return getattr(module, "in_channels", None)
 
     def size_in(
         self, shapes: Mapping[str, tuple[int, ...]], stated: Grid | None = None, *, trust_count: bool = False

@@ -247,11 +247,13 @@ IMAGENET: dict[str, Any] = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAU
 README = "README.md of microsoft/ActiveMLP at fb44035, measured with the averaged weights (model_ema in the file)"
 
 
-def _file(drive: str, top1: float) -> Weights:
-    where = (
-        f"It is on Google Drive, https://drive.google.com/file/d/{drive}: fetch it with a browser and pass "
-        "checkpoint_path="
-    )
+DRIVE = "Google Drive, https://drive.google.com/file/d/"
+# Linked from the README of microsoft/TokenMixers, where the code moved (`Active Token Mixer` at 99dbe38).
+ONEDRIVE = "OneDrive, https://1drv.ms/u/"
+
+
+def _file(place: str, top1: float) -> Weights:
+    where = f"It is on {place}: fetch it with a browser and pass checkpoint_path="
     return Weights(where=where, license="MIT", top1=top1, top1_source=README, crop_pct=0.875, **IMAGENET)
 
 
@@ -310,11 +312,12 @@ FAMILY = Family(
         ),
         "activemlp_large": ActiveMlpConfig(depths=(3, 4, 24, 3), embed_dims=(96, 192, 384, 768), offset_interval=6),
     },
-    # No file is released for the small and the base one.
     weights={
-        "activemlp_xtiny.in1k": _file("1JjWFDJM097a2sX9zw2oOisCT-7T43-DV", 79.7),
-        "activemlp_tiny.in1k": _file("1eFv5SsGr6ZpupY0wB-N2mjVhQLSo92o-", 82.0),
-        "activemlp_large.in1k": _file("1aIEnq_5-oS8jiLr2W8ryLabmzHTmR3J0", 83.8),
+        "activemlp_xtiny.in1k": _file(f"{DRIVE}1JjWFDJM097a2sX9zw2oOisCT-7T43-DV", 79.7),
+        "activemlp_tiny.in1k": _file(f"{DRIVE}1eFv5SsGr6ZpupY0wB-N2mjVhQLSo92o-", 82.0),
+        "activemlp_small.in1k": _file(f"{ONEDRIVE}s!AjKVODXuNei2gUfauQWGx-Van6Jm", 83.1),
+        "activemlp_base.in1k": _file(f"{ONEDRIVE}s!AjKVODXuNei2gUlrARMxjRm7NXl-", 83.5),
+        "activemlp_large.in1k": _file(f"{DRIVE}1aIEnq_5-oS8jiLr2W8ryLabmzHTmR3J0", 83.8),
     },
     formats=FORMATS,
 )

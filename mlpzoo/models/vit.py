@@ -11,7 +11,7 @@ Shape suffixes: B batch, I image channels, H × W pixels, T tokens (the class to
 
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from mlpzoo.layers import EncoderBlock, GridBound, PatchEmbed, ResNetStem
 from mlpzoo.layers.grid_bound import GridFound
+from mlpzoo.models._base import take_indices
 from mlpzoo.models._family import HALF, Family
 from mlpzoo.models._isotropic import IsotropicBackbone, IsotropicConfig
 from mlpzoo.models.vit_files import FORMATS, RELEASED, TO_TIMM
@@ -157,6 +158,102 @@ class VisionTransformer(GridBound, IsotropicBackbone):
         if self.cls_token is not None:
             x_BTC = torch.cat([self.cls_token.expand(x_BTC.shape[0], -1, -1), x_BTC], dim=1)
         return self.pos_drop(x_BTC + self.pos_embed)
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+        """An image batch to logits; for the mask, over all tokens with the class token, see `mlpzoo.ops.attention`."""
+        return self.forward_head(self.forward_features(x, attn_mask))
+
+    def forward_features(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+        """An image batch to normalized, unpooled tokens, the class token first."""
+        if attn_mask is None:
+            return super().forward_features(x)
+        net, x = self.fitting(x)
+        *_, x = net._walk_masked(net.embed(x), len(net.blocks) - 1, attn_mask)
+        return net.norm(x)
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+        *,
+        return_prefix_tokens: bool = False,
+        attn_mask: Tensor | None = None,
+    ) -> Any:
+        """Tokens after chosen blocks, see `Backbone.forward_intermediates`.
+
+        Args:
+            x: as there, like the arguments not named here.
+            indices: the same.
+            norm: the same.
+            stop_early: the same.
+            output_fmt: the same.
+            intermediates_only: the same.
+            return_prefix_tokens: whether each feature is a pair of the patches' and the class token, as in timm; a
+                network without a class token gives no pairs.
+            attn_mask: what may be attended to, over all tokens with the class token.
+        """
+        pairs = return_prefix_tokens and self.num_prefix_tokens > 0
+        if not pairs and attn_mask is None:
+            return super().forward_intermediates(x, indices, norm, stop_early, output_fmt, intermediates_only)
+        if output_fmt not in self.feature_formats:
+            raise ValueError(f"unknown output_fmt '{output_fmt}': choose 'NCHW' or 'NLC'")
+        taken = take_indices(len(self.blocks), indices)
+        last = max(taken) if stop_early else len(self.blocks) - 1
+        features: dict[int, Any] = {}
+        net, x = self.fitting(x)
+        for i, y in enumerate(net._walk_masked(net.embed(x), last, attn_mask)):
+            x = y
+            if i in taken:
+                feature = net.as_feature(x, i, norm, output_fmt)
+                features[i] = (feature, (net.norm(x) if norm else x)[:, : self.num_prefix_tokens]) if pairs else feature
+        intermediates = [features[i] for i in taken]
+        return intermediates if intermediates_only else (net.finish(x, last), intermediates)
+
+    def get_intermediate_layers(
+        self,
+        x: Tensor,
+        n: int | Sequence[int] = 1,
+        reshape: bool = False,
+        return_prefix_tokens: bool = False,
+        norm: bool = False,
+        attn_mask: Tensor | None = None,
+    ) -> list[Any]:
+        """Tokens after chosen blocks, by the name and with the arguments of timm's and DINO's ViT.
+
+        Args:
+            x: image batch, `(batch, in_chans, height, width)`.
+            n: the last n blocks, or those listed.
+            reshape: whether to give maps `(batch, channels, height, width)` instead of tokens.
+            return_prefix_tokens: whether each is a pair of the patches' and the class token.
+            norm: whether to apply the final norm.
+            attn_mask: what may be attended to.
+
+        Returns:
+            Tokens `(batch, patches, channels)`, a list over blocks.
+        """
+        found: list[Any] = self.forward_intermediates(
+            x,
+            n,
+            norm,
+            output_fmt="NCHW" if reshape else "NLC",
+            intermediates_only=True,
+            return_prefix_tokens=return_prefix_tokens,
+            attn_mask=attn_mask,
+        )
+        return found
+
+    def _walk_masked(self, x: Tensor, last: int, attn_mask: Tensor | None) -> Iterator[Tensor]:
+        """As `walk`, with a mask; activations are then kept."""
+        if attn_mask is None:
+            yield from self.walk(x, last)
+            return
+        for block in self.blocks[: last + 1]:
+            x = block(x, attn_mask=attn_mask)
+            yield x
 
     def weights_at(self, new_grid: Grid) -> Iterator[tuple[str, Tensor]]:
         """The position embeddings of the patches; that of the class token stays."""

@@ -4,9 +4,9 @@ from mlpzoo.models import Backbone
 from mlpzoo.weights._files import CheckpointError
 from mlpzoo.weights.download import cached_path, fetch, fetch_hub
 from mlpzoo.weights.exporting import Conversion, convert, data_config, save_safetensors, timm_state_dict
-from mlpzoo.weights.folders import CONFIG, read_config, save_folder, weights_file, write_folder
+from mlpzoo.weights.folders import CONFIG, WEIGHTS_NAMES, read_config, save_folder, weights_file, write_folder
 from mlpzoo.weights.identify import Identified, identify_checkpoint
-from mlpzoo.weights.loading import LoadReport, load_checkpoint
+from mlpzoo.weights.loading import LoadReport, load_checkpoint, load_folder
 from mlpzoo.weights.recognize import STATISTICS, recognize
 from mlpzoo.weights.released import released_file
 
@@ -15,6 +15,7 @@ Backbone.checkpoint_loader = staticmethod(load_checkpoint)
 __all__ = [
     "CONFIG",
     "STATISTICS",
+    "WEIGHTS_NAMES",
     "CheckpointError",
     "Conversion",
     "Identified",
@@ -26,6 +27,7 @@ __all__ = [
     "fetch_hub",
     "identify_checkpoint",
     "load_checkpoint",
+    "load_folder",
     "read_config",
     "recognize",
     "released_file",

@@ -13,6 +13,8 @@ RAW_PREFIXES = ("opt/target/", "params/", "module.", "_orig_mod.", "_forward_mod
 """What it puts before every name. Names without it, an optimizer's state, are then left aside."""
 SHARED_PREFIXES = ("network.", "net.")
 """As these, where no name is without it: authors' own names begin so as well."""
+CLASSIFIER = ("head.fc.weight", "head.fc.bias")
+"""The head that stands beside `backbone.` in mmpretrain's classifiers; heads of detectors are called otherwise."""
 EMA_PREFIXES = ("ema_model.", "model_ema.", "ema.")
 """What it puts before the names of a moving average."""
 DEEPEST = 8
@@ -50,6 +52,8 @@ def strip_prefixes(names: Iterable[str], *, prefer_ema: bool = True) -> tuple[di
         groups: dict[str, dict[str, str]] = {}
         for prefix in (*RAW_PREFIXES, *SHARED_PREFIXES, *EMA_PREFIXES):
             inside = {bare.removeprefix(prefix): name for bare, name in stripped.items() if bare.startswith(prefix)}
+            if prefix == "backbone." and inside:
+                inside |= {name: stripped[name] for name in CLASSIFIER if name in stripped}
             if inside and (prefix not in SHARED_PREFIXES or len(inside) == len(stripped)):
                 groups[prefix] = inside
         taken = _chosen(groups, (*RAW_PREFIXES, *SHARED_PREFIXES), EMA_PREFIXES, prefer_ema, notes)

@@ -14,6 +14,8 @@ from mlpzoo.weights._writing import replacing_all, save_tensors
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+WEIGHTS_NAMES = (WEIGHTS, "pytorch_model.bin")
+"""What a folder's weights may be called: as we write them, and as `timm.models.save_for_hf` does."""
 
 
 def save_folder(
@@ -106,5 +108,6 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 
 
 def weights_file(folder: str | Path) -> Path:
-    """The folder's file of weights."""
-    return Path(folder) / WEIGHTS
+    """The folder's file of weights; where there is none, the one it should have."""
+    paths = [Path(folder) / name for name in WEIGHTS_NAMES]
+    return next((path for path in paths if path.exists()), paths[0])

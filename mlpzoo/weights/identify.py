@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlpzoo.models import BackboneConfig, families
+from mlpzoo.models import BackboneConfig, Family, families
 from mlpzoo.models._keymap import Source, as_is
 from mlpzoo.ops.resize import Grid
 from mlpzoo.weights._files import CheckpointError, TensorFile, open_tensors
@@ -96,11 +96,12 @@ def identify_checkpoint(path: str | Path, *, img_size: int | Grid | None = None)
 
 def identify(file: TensorFile, img_size: int | Grid | None = None) -> Identified | None:
     """What an open file is of, the first of several alike; None if unknown."""
-    candidates = list(_candidates(file, img_size))
-    if not candidates:
+    # Families name their tensors differently: the first that has a network like it is the only one.
+    candidates = next(filter(None, (list(_candidates(family, file, img_size)) for family in families())), None)
+    if candidates is None:
         return None
-    first, *others = candidates
-    alike = dict.fromkeys(found.name for found in others if found.overrides == first.overrides)
+    first = candidates[0]
+    alike = dict.fromkeys(found.name for found in candidates if found.overrides == first.overrides)
     alike.pop(first.name, None)
     return dataclasses.replace(first, alike=tuple(alike))
 
@@ -109,32 +110,31 @@ def _variant(name: str) -> BackboneConfig:
     return next(family.variants[name] for family in families() if name in family.variants)
 
 
-def _candidates(file: TensorFile, img_size: int | Grid | None) -> Iterator[Identified]:
+def _candidates(family: Family, file: TensorFile, img_size: int | Grid | None) -> Iterator[Identified]:
     stated = stated_size(img_size, file.metadata)
     names, _ = strip_prefixes(file.shapes)
-    found = {bare: file.shapes[name] for bare, name in names.items()}
-    for family in families():
-        own = {name: [Source(name, as_is)] for name in names}
-        formats = [(OWN, own), *((key_map.title, key_map.complete_plan(found)) for key_map in family.formats)]
-        for title, plan in formats:
+    bare = {name: file.shapes[there] for name, there in names.items()}
+    own = {name: [Source(name, as_is)] for name in names}
+    formats = [(OWN, own), *((key_map.title, key_map.complete_plan(bare)) for key_map in family.formats)]
+    for title, plan in formats:
+        try:
+            shapes = planned_shapes(plan, names, file) if plan else {}
+        except CheckpointError:
+            continue
+        for name, variant in family.variants.items():
+            config = _told_by(variant, shapes)
+            if config is None:
+                continue
+            backbone = family.model(config, device="meta")
             try:
-                shapes = planned_shapes(plan, names, file) if plan else {}
+                config, _ = source_config(backbone, shapes, stated, trust_count=False)
             except CheckpointError:
                 continue
-            for name, variant in family.variants.items():
-                config = _told_by(variant, shapes)
-                if config is None:
-                    continue
-                backbone = family.model(config, device="meta")
-                try:
-                    config, _ = source_config(backbone, shapes, stated, trust_count=False)
-                except CheckpointError:
-                    continue
-                wanted = shapes_of(backbone.whole_network(config))
-                optional = config.optional_prefixes
-                wanted = {key: shape for key, shape in wanted.items() if key in shapes or not key.startswith(optional)}
-                if wanted == shapes:
-                    yield Identified(name, config, title)
+            wanted = shapes_of(backbone.whole_network(config))
+            optional = config.optional_prefixes
+            wanted = {key: shape for key, shape in wanted.items() if key in shapes or not key.startswith(optional)}
+            if wanted == shapes:
+                yield Identified(name, config, title)
 
 
 def _told_by(variant: BackboneConfig, shapes: Shapes) -> BackboneConfig | None:

@@ -79,11 +79,20 @@ def load_checkpoint(
         CheckpointError: when the file does not fit, saying how; the model is then as it was before the call.
         TypeError: when the model is none of this zoo's, or is folded, sharded or on the meta device.
     """
+    return _load(model, Path(path), img_size, prefer_ema, doubted=True)
+
+
+def load_folder(model: nn.Module, path: str | Path) -> LoadReport:
+    """As `load_checkpoint`, for a file whose folder says what the model is, so that nothing of it is doubted."""
+    return _load(model, Path(path), None, True, doubted=False)
+
+
+def _load(model: nn.Module, path: Path, img_size: int | Grid | None, prefer_ema: bool, *, doubted: bool) -> LoadReport:
     backbone = _network_in(model)
-    path = Path(path)
     with open_tensors(path, prefer_ema=prefer_ema) as file:
         values, report = _fit(backbone, file, img_size, prefer_ema, whole=backbone is model)
-        report = dataclasses.replace(report, notes=(*report.notes, *doubts(backbone, path, file, report.format)))
+        if doubted:
+            report = dataclasses.replace(report, notes=(*report.notes, *doubts(backbone, path, file, report.format)))
     # Everything fits by now. A backbone pruned for features has fewer parameters than the file.
     own = backbone.state_dict()
     with torch.no_grad():

@@ -21,7 +21,8 @@ class Case:
 
     `truth_eps` is the rounding of the truth itself, where the authors' code computes in less than float64 whatever
     its parameters are. `has_kinks` tells of ReLUs: one whose input is within rounding of zero switches between
-    float32 and float64, and the gradients of everything before it move by as much as it weighs.
+    float32 and float64, and the gradients of everything before it move by as much as it weighs. `jumps` tells of
+    neurons that fire or do not: of one whose potential is within rounding of its threshold, the output itself jumps.
 
     `slow_in_float64` leaves that precision to `make test-all`, `slow` the whole case. `folded` compares the output of
     the network that `mlpzoo.deploy.fold` makes of ours, where the authors' code converts theirs; it has no gradients.
@@ -33,6 +34,7 @@ class Case:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     truth_eps: float = 0.0
     has_kinks: bool = False
+    jumps: bool = False
     slow_in_float64: bool = False
     slow: bool = False
     folded: bool = False

@@ -21,6 +21,12 @@ GRADIENT = 1e-3
 """Largest relative error of a gradient's norm."""
 GRADIENT_ACROSS_KINKS = 1e-2
 """The same in float32, of a network with ReLUs."""
+JUMP = 1e-3, 5e-2
+"""The errors in float32, of outputs and of gradients' norms (or their median), of neurons that fire in one precision.
+
+SNN-MLP's authors' own code is 7e-4 off in its base form. In the small form it depends on the number of threads which
+ones fire: of two threads, the reference twin is 1e-4 off and not 3e-6.
+"""
 
 
 RUNS = [
@@ -59,6 +65,8 @@ def test_every_vector_here_is_used():
 def test_outputs_and_gradients(case: Case, checkpoint, dtype):
     truth, description = case.truth, case.description
     allowed = max(OUTPUT[dtype], 100 * case.truth_eps)
+    if case.jumps and dtype == torch.float32:
+        allowed = JUMP[0]
     create = create_restorer if case.model in list_restorers() else mlpzoo.create_model
     model = create(case.model, checkpoint_path=checkpoint, dtype=dtype, **case.options).eval()
     if case.folded:
@@ -94,6 +102,9 @@ def test_outputs_and_gradients(case: Case, checkpoint, dtype):
     # that is left of them, in the authors' code as in ours.
     floor = 100 * max(torch.finfo(dtype).eps, case.truth_eps) * float(np.median(truth["grad_norms"]))
     relative = GRADIENT_ACROSS_KINKS if case.has_kinks and dtype == torch.float32 else GRADIENT
+    if case.jumps and dtype == torch.float32:
+        # A threshold's gradient is a sum over the neurons that do not fire.
+        relative, floor = JUMP[1], JUMP[1] * float(np.median(truth["grad_norms"]))
     wrong = {
         name: (found[name], expected[name])
         for name in names

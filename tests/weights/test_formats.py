@@ -18,7 +18,12 @@ from mlpzoo import CheckpointError
 from mlpzoo.models import FAMILIES, families
 from mlpzoo.weights.identify import identify
 
-VARIANTS = [(family.name, name) for family in families() for name in family.variants]
+VARIANTS = [
+    # One of each family in the default suite.
+    pytest.param(family.name, name, id=name, marks=[pytest.mark.slow] * (i > 0))
+    for family in families()
+    for i, name in enumerate(family.variants)
+]
 CASES_WITH_LISTS = [name for name, case in CASES.items() if case.key_lists]
 
 
@@ -30,7 +35,7 @@ class NamesAndShapes:
     metadata: dict = dataclasses.field(default_factory=dict)
 
 
-@pytest.mark.parametrize(("family", "name"), VARIANTS, ids=[name for _, name in VARIANTS])
+@pytest.mark.parametrize(("family", "name"), VARIANTS)
 def test_authors_files_of_every_variant(family, name):
     """Every name is consumed, every parameter filled, in its shape, and no other variant fits."""
     config = FAMILIES[family].variants[name]

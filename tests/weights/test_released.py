@@ -21,7 +21,7 @@ RELEASED = [(family, tagged, weights) for family in families() for tagged, weigh
 def test_tables_are_sound(family, tagged, weights):
     assert tagged.split(".")[0] in family.variants
     assert [bool(weights.url), bool(weights.hub), bool(weights.where)].count(True) == 1
-    assert not weights.url or re.fullmatch(r"https://[\w.-]+/[!-~]+.(npz|pth|pth.tar)", weights.url)
+    assert not weights.url or re.fullmatch(r"https://[\w.-]+/[!-~]+.(npz|pth|pth.tar|pt)", weights.url)
     assert not weights.hub or re.fullmatch(r"[\w.-]+/[\w.-]+", weights.hub)
     assert weights.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", weights.sha256)
     assert weights.license
