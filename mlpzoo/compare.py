@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mlpzoo.ops.resize import Grid
 from mlpzoo.registry import create_model
+from mlpzoo.weights._writing import replacing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,7 +164,8 @@ def draw(costs: Sequence[Cost], path: str | Path, *, title: str = "") -> None:
 
     Raises:
         ImportError: when matplotlib is missing, telling how to install it.
-        ValueError: when there is nothing to draw.
+        ValueError: when there is nothing to draw, or matplotlib does not write such files.
+        OSError: when it cannot be written; what was there stays.
     """
     try:
         from matplotlib.figure import Figure
@@ -189,7 +191,8 @@ def draw(costs: Sequence[Cost], path: str | Path, *, title: str = "") -> None:
         axis.set_xticks(sides, [f"{side:.0f}" for side in sides])
         axis.grid(alpha=0.3)
     figure.axes[0].legend()
-    figure.savefig(path, dpi=110)
+    with replacing(Path(path)) as temporary:
+        figure.savefig(temporary, dpi=110, format=Path(path).suffix.lstrip(".") or "png")
 
 
 def _side(cost: Cost) -> float:

@@ -22,6 +22,12 @@ from mlpzoo._essential import essential_bytes
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """Formats read. Pillow knows more, some of which start other programs (EPS) or run long on purpose-made files."""
 
+SUFFIXES = (
+    *(".bmp", ".gif", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".png"),
+    *(".apng", ".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff", ".webp"),
+)
+"""Suffixes, in lower case, of files in these formats."""
+
 MAX_ASPECT = 100
 """Longer side over shorter, at most: transforms resize by the shorter side, so a thin strip would become huge."""
 

@@ -12,7 +12,7 @@ from timm.data import ImageNetInfo
 from torch import Tensor, nn
 
 from mlpzoo.images import MAX_ASPECT, FilePath, ImageError, read_image
-from mlpzoo.registry import create_model, list_pretrained, model_info
+from mlpzoo.registry import create_model, list_pretrained, model_info, options_released_with
 from mlpzoo.transforms import create_transform, data_config_of
 from mlpzoo.weights import CheckpointError, identify_checkpoint, load_checkpoint, read_config
 
@@ -75,6 +75,8 @@ def load_classifier(
     if model is None:
         found = identify_checkpoint(checkpoint)
         model, options = found.name, found.overrides
+    if "." not in model:
+        options = {**options, **options_released_with(model, checkpoint, options)}
     network = create_model(model, device=device, **options)
     report = load_checkpoint(network, checkpoint)
     if report.fresh or not network.num_classes:

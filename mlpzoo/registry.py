@@ -17,11 +17,13 @@ from mlpzoo._model_table import ModelSize, digest, measure, read_table
 from mlpzoo.models import CLASSIFICATION, FAMILIES, Backbone, Family, families
 from mlpzoo.weights import (
     CONFIG,
+    STATISTICS,
     CheckpointError,
     data_config,
     fetch_hub,
     load_checkpoint,
     read_config,
+    recognize,
     released_file,
     weights_file,
 )
@@ -54,6 +56,7 @@ def create_model(
             Face hub, whose weights are loaded.
         pretrained: whether to download and load the released weights. A folder's are loaded anyway.
         checkpoint_path: a file to load, in any of the family's released formats or our own.
+            The activation and the data config are then those of the file, if it is a released one by its name or hash.
         options: any field of the family's config (`num_classes`, `img_size`, `drop_path_rate`, …), `device`, `dtype`,
             `features_only=True` with `out_indices` for a backbone that returns feature maps, and `cache_dir` for a
             folder to keep downloads in.
@@ -66,6 +69,9 @@ def create_model(
         TypeError: for an unknown option, with the known ones.
         mlpzoo.CheckpointError: when a file does not fit or cannot be had.
     """
+    if checkpoint_path and not name.startswith((LOCAL, HUB)) and "." not in name:
+        check_name(name)
+        options = {**options, **options_released_with(name, Path(checkpoint_path), options)}
     if name.startswith((LOCAL, HUB)):
         folder = folder_of(name, options.pop("cache_dir", None))
         config = read_folder(folder, CLASSIFICATION)
@@ -79,6 +85,25 @@ def create_model(
     if checkpoint_path:
         load_checkpoint(model, checkpoint_path)
     return model
+
+
+def options_released_with(name: str, path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The activation and the data config of the released file that a path is, if it is one of the model.
+
+    Args:
+        name: of the model, without a tag.
+        path: the file.
+        options: of `create_model`, which have precedence.
+
+    Returns:
+        Options of `create_model`; empty for a file that is not recognized.
+    """
+    release = recognize(path, family_of(name))
+    if release is None or release.name.split(".")[0] != name:
+        return {}
+    unseen = {key: options.get(key, value) for key, value in release.unseen.items()}
+    data = {key: getattr(release.weights, key) for key in STATISTICS}
+    return {**unseen, "pretrained_cfg_overlay": {**data, **(options.get("pretrained_cfg_overlay") or {})}}
 
 
 def list_models(filter: str | list[str] = "", *, pretrained: bool = False, task: str = CLASSIFICATION) -> list[str]:

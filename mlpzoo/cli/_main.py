@@ -1,10 +1,12 @@
 """The command line as a whole: its verbs, and what it says and returns when something goes wrong."""
 
+import contextlib
 import errno
 import importlib
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +15,7 @@ from typer.core import TyperCommand
 from mlpzoo._startup import finish_import
 from mlpzoo._version import __version__
 from mlpzoo.cli._arguments import UsageError
-from mlpzoo.cli._output import complain
+from mlpzoo.cli._output import complain, print_notes
 
 VERBS = (
     "list",
@@ -87,7 +89,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # A terminal that cannot show a character gets a question mark instead of a traceback.
         sys.stdout.reconfigure(errors="replace")
     try:
-        status = app(args=None if arguments is None else list(arguments), prog_name="mlpzoo", standalone_mode=False)
+        with _notes():
+            status = app(args=None if arguments is None else list(arguments), prog_name="mlpzoo", standalone_mode=False)
         sys.stdout.flush()
     except CLICK_USAGE_ERROR as error:
         return _fail(error.format_message(), 2)  # type: ignore[attr-defined]
@@ -105,6 +108,25 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if status == 130:
         return _fail("interrupted", 130)
     return status or 0
+
+
+class _Notes(logging.Handler):
+    """What the library logs, as lines on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        print_notes([record.getMessage()])
+
+
+@contextlib.contextmanager
+def _notes() -> Iterator[None]:
+    """Within, warnings of the library are lines on stderr."""
+    handler, logger = _Notes(logging.WARNING), logging.getLogger("mlpzoo")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def _fail(message: str, status: int) -> int:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from mlpzoo.cli._arguments import Json, TrainingDevice, value_errors_are_usage
+from mlpzoo.cli._arguments import Json, TrainingDevice, UsageError, value_errors_are_usage
 from mlpzoo.cli._output import add_row, millions, print_facts, print_json, print_table
 
 EXAMPLES = (
@@ -46,7 +46,7 @@ def command(
     Several processes train together under `torchrun -m mlpzoo train …` or `accelerate launch -m mlpzoo train …`.
     """
     from mlpzoo import demos, tasks  # noqa: F401  recipes name data of the demos
-    from mlpzoo.train import dump_recipe
+    from mlpzoo.train import RecipeError, dump_recipe
 
     if recipe is None:
         _list_recipes(as_json)
@@ -56,16 +56,37 @@ def command(
         given = list(changes or ()) + ([f"run.seed={seed}"] if seed is not None else [])
         given += [f"data.root={json.dumps(str(data))}"] if data else []
         read = tasks.read_recipe(recipe, given, epochs=epochs)
-    if dry_run:
-        _show_plan(tasks.plan(read), dump_recipe(read), as_json)
-        return
-    result = tasks.train(read, folder, device=device, overwrite=overwrite)
+    _check_is_not_ones_own(recipe, folder)
+    try:
+        if dry_run:
+            _show_plan(tasks.plan(read), dump_recipe(read), as_json)
+            return
+        result = tasks.train(read, folder, device=device, overwrite=overwrite)
+    except RecipeError as error:
+        raise UsageError(str(error)) from None
     if os.environ.get("RANK", "0") != "0":
         return
     if as_json:
         print_json({**dataclasses.asdict(result), "folder": str(result.folder)})
         return
     print_facts([*result.rows(), ("Training time", f"{result.seconds:.1f} s"), ("Written to", str(result.folder))])
+
+
+def _check_is_not_ones_own(recipe: str, folder: Path) -> None:
+    """Refuse to write a run's settings over a recipe that somebody wrote.
+
+    Raises:
+        UsageError: when the recipe stands in the run's folder, under the name that a run writes.
+    """
+    from mlpzoo.train.engine import RECIPE, WRITTEN
+
+    path = folder / RECIPE
+    if Path(recipe).exists() and path.exists() and path.samefile(recipe):
+        with path.open(encoding="utf-8") as file:
+            if file.readline().rstrip("\n") != WRITTEN:
+                raise UsageError(
+                    f"a run in {folder} would write its settings over {path}: name another folder by --out"
+                )
 
 
 def _list_recipes(as_json: bool) -> None:

@@ -73,6 +73,8 @@ class DenseBackbone(nn.Module):
         self.out_indices = take_indices(len(STRIDES), out_indices)
         config = family_of(name).variants[name.split(".")[0]]
         has_stages = config.has_stages
+        if not config.has_positions:
+            raise ValueError(f"{name} sees an image as one vector and has no feature maps: choose another backbone")
         if config.data_size:
             options.setdefault("dynamic_img_size", not window)
         if window and not config.image_size:

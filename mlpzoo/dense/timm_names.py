@@ -54,7 +54,7 @@ def register_pyramids() -> None:
     exported = list(__all__)
     for family in families():
         for name, config in family.variants.items():
-            if config.has_stages:
+            if config.has_stages or not config.has_positions:
                 continue
             if all(stride & (stride - 1) == 0 for stride in config.feature_strides):
                 entrypoint = _entrypoint(name)

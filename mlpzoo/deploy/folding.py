@@ -16,6 +16,7 @@ from timm.layers import DropPath
 from torch import nn
 
 from mlpzoo.layers.folding import LINEAR_MAPS, has_hooks, is_fixed, may_merge, with_norm_after
+from mlpzoo.models import Network
 
 
 def fold(model: nn.Module) -> nn.Module:
@@ -49,7 +50,11 @@ def fold(model: nn.Module) -> nn.Module:
             "model.eval() before folding it"
         )
     with torch.no_grad():
-        return _folded(copy.deepcopy(model)).eval().requires_grad_(False)
+        result = _folded(copy.deepcopy(model)).eval().requires_grad_(False)
+    for part in result.modules():
+        if isinstance(part, Network):
+            part.is_folded = True
+    return result
 
 
 def _folded(module: Any) -> nn.Module:

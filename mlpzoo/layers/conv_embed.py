@@ -8,6 +8,8 @@ import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mlpzoo.layers.batch_norm import BatchNormNHWC
+from mlpzoo.layers.folding import has_hooks, is_fixed, may_merge, with_norm_after
 from mlpzoo.ops import channels_last, channels_second
 from mlpzoo.ops.resize import Grid
 
@@ -78,6 +80,14 @@ class ConvEmbed(nn.Module):
         x_BIHW = channels_last(x_BIHW)
         return self.norm(self.proj(x_BIHW).permute(0, 2, 3, 1).contiguous())
 
+    def folded(self) -> nn.Module:
+        """Itself, with a BatchNorm in the convolution before it."""
+        norm = self.norm
+        if may_merge(self.proj) and type(norm) is BatchNormNHWC and not has_hooks(norm) and is_fixed(norm.bn):
+            self.proj = with_norm_after(self.proj, norm.bn)
+            self.norm = nn.Identity()
+        return self
+
 
 class Downsample(ConvEmbed):
     """From the map of one stage to that of the next, by the same means.
@@ -91,6 +101,10 @@ class Downsample(ConvEmbed):
         if self.impl == "reference":
             return self.embed(x_BHWC.permute(0, 3, 1, 2))
         return self.norm(self.proj(channels_second(x_BHWC)).permute(0, 2, 3, 1).contiguous())
+
+    def folded(self) -> nn.Module:
+        """As in the base class."""
+        return super().folded()
 
 
 def filled_up(x_BIHW: Tensor, patch: int) -> Tensor:

@@ -23,11 +23,13 @@ class GridFound(NamedTuple):
         height: positions along the height.
         width: positions along the width.
         tokens: height times width.
+        frequencies: half the width, rounded down, plus one: what a spectrum of real values has along the width.
     """
 
     height: int | None = None
     width: int | None = None
     tokens: int | None = None
+    frequencies: int | None = None
 
     def fits(self, grid: Grid) -> bool:
         """Whether a grid may be the one that was told of."""
@@ -35,11 +37,14 @@ class GridFound(NamedTuple):
             self.height in (None, grid[0])
             and self.width in (None, grid[1])
             and self.tokens in (None, grid[0] * grid[1])
+            and self.frequencies in (None, grid[1] // 2 + 1)
         )
 
     def __str__(self) -> str:
         if self.height is None and self.width is None:
             return f"{self.tokens} tokens"
+        if self.frequencies is not None:
+            return f"{self.height or '?'}×{self.frequencies} frequencies"
         return f"a grid of {self.height or '?'}×{self.width or '?'}"
 
 

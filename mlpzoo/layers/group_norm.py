@@ -6,9 +6,11 @@ Shape suffixes: B batch, H × W positions, C channels.
 import torch
 from torch import Tensor, nn
 
+from mlpzoo.layers.folding import mergeable
 from mlpzoo.ops import group_norm
 
 
+@mergeable
 class GroupNorm1(nn.GroupNorm):
     """GroupNorm with one group: each map is normalized as a whole, each channel scaled and, with a bias, shifted.
 

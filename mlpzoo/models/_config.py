@@ -41,6 +41,8 @@ class BackboneConfig:
 
     has_stages: ClassVar[bool] = False
     """Whether the network's parts are stages of falling resolution, each of which gives a feature map of its own."""
+    has_positions: ClassVar[bool] = True
+    """Whether features tell of places in the image, as dense prediction needs them."""
 
     def __post_init__(self) -> None:
         """Refuse values no network can be built from."""
@@ -72,6 +74,11 @@ class BackboneConfig:
     def resizes_weights(self) -> bool:
         """Whether images of any size go in, met by weights resized to each."""
         return False
+
+    @property
+    def in_timm(self) -> bool:
+        """Whether timm has this network, where it has networks of the family."""
+        return True
 
     @property
     def first_conv(self) -> str:

@@ -21,6 +21,8 @@ class Network(nn.Module):
     head_names: ClassVar[tuple[str, ...]] = ()
     """Parameters that a file may lack, or have for another number of classes; those are then left as they are."""
     config: Any
+    is_folded: bool = False
+    """Whether `mlpzoo.deploy.fold` made it: released files do not fit."""
 
     def whole_network(self, config: Any) -> "Network":
         """A whole network of this kind on the meta device, though this one may have been pruned since it was built.

@@ -93,7 +93,10 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The map of the stage before to this one's."""
-        x = self.downsample(x)
+        return self.run_blocks(self.downsample(x))
+
+    def run_blocks(self, x: Tensor) -> Tensor:
+        """What enters the blocks to what leaves them."""
         if not self.grad_checkpointing:
             return self.blocks(x)
         for block in self.blocks:

@@ -285,8 +285,10 @@ class SizedNetwork(Network):
 
 
 def _completed(found: GridFound) -> Grid | None:
-    """Height and width, the one from the other and the tokens, or as a square."""
-    height, width, tokens = found
+    """Height and width, the one from the other and the tokens, or as a square; of two likely widths the even one."""
+    height, width, tokens, frequencies = found
+    if height and frequencies:
+        return height, height if height // 2 + 1 == frequencies else 2 * (frequencies - 1)
     if tokens and (height or width):
         height, width = height or tokens // (width or 1), width or tokens // (height or 1)
     elif tokens:

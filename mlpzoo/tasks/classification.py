@@ -1,7 +1,7 @@
 """Training and fine-tuning of classifiers."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,16 +11,21 @@ from timm.data import Mixup
 from timm.loss import BinaryCrossEntropy, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
 
+from mlpzoo.images import logger
 from mlpzoo.models import Backbone
-from mlpzoo.registry import create_model, family_of
+from mlpzoo.registry import BUILD_OPTIONS, create_model, family_of
+from mlpzoo.tasks.classification_images import Images
 from mlpzoo.tasks.classification_loaders import NOT_COUNTED, Loaders, validation_images, validation_loader
 from mlpzoo.tasks.classification_recipe import ClassificationRecipe, Loss, Model
+from mlpzoo.train.config import RecipeError
 from mlpzoo.train.data import BAD_IMAGES
 from mlpzoo.train.loaders import Place
 from mlpzoo.train.task import Task
 from mlpzoo.weights import read_config, save_folder
 
 LOCAL = "local-dir:"
+IMPLS = ("auto", "reference", "triton")
+"""Which implementation of its fast ops a network may run."""
 
 Batch = tuple[Tensor, Tensor]
 
@@ -52,26 +57,34 @@ class Classification(Task):
         self.training_items, self.validation_items = self.loaders.training_images, self.loaders.validation_images
         self.validation = self.loaders.validation if self.loaders.validation_loader is not None else None
         num_classes = recipe.model.num_classes or self.loaders.num_classes
-        if self.loaders.num_classes and num_classes < self.loaders.num_classes:
-            raise ValueError(
-                f"model.num_classes is {num_classes}, but the data have {self.loaders.num_classes} classes"
+        if self.loaders.num_classes and num_classes != self.loaders.num_classes:
+            raise RecipeError(
+                f"model.num_classes is {num_classes}, but the data have {self.loaders.num_classes} classes: leave it "
+                "out, or change the data"
             )
         if not num_classes:
             raise ValueError("the data do not say how many classes they have: give model.num_classes")
         if num_classes != network.num_classes:
             network.reset_classifier(num_classes)
+        elif other_classes(recipe.model.name, self.loaders.classes):
+            network.reset_classifier(num_classes)
+            if place.rank == 0:
+                logger.warning("%s told other classes apart, so the head starts anew", recipe.model.name)
         if recipe.model.head_bias is not None:
             head = network.get_classifier()
             assert isinstance(head, nn.Linear)
             nn.init.constant_(head.bias, recipe.model.head_bias)
         self.network, self.num_classes = network.to(self.device), num_classes
+        self.class_names = self.loaders.classes
         self.model = self.network
         self.frozen = freeze(network, recipe.model)
         if recipe.run.grad_checkpointing:
             network.set_grad_checkpointing()
         self.loss_of = build_loss(recipe.loss, mixed=self._mixes)
         self.mixup = self._build_mixup(num_classes) if self._mixes else None
-        self.teacher = build_teacher(recipe.loss, num_classes, self.device) if recipe.loss.teacher else None
+        self.teacher = (
+            build_teacher(recipe.loss, num_classes, self.device, self.loaders.classes) if recipe.loss.teacher else None
+        )
 
     def _open_run(self) -> None:
         """The network of a finished run, and what to validate it on."""
@@ -84,6 +97,10 @@ class Classification(Task):
         images = validation_images(recipe.data, network, read_config(folder).get("label_names"))
         loader = validation_loader(images, network, recipe, self.place)
         self.validation_items, self.validation = images, lambda: iter(loader)
+
+    def details(self, items: Images) -> Iterable[object]:
+        """The labels, where they are known."""
+        return items.labels or ()
 
     def check(self, batch: Batch) -> None:
         """Refuse labels that the network has no class for."""
@@ -185,13 +202,26 @@ def build_network(section: Model, data: Mapping[str, Any]) -> Backbone:
     """
     options = {**section.options, **({"num_classes": section.num_classes} if section.num_classes else {})}
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    wrong = [key for key in options if key in BUILD_OPTIONS]
+    if wrong:
+        raise RecipeError(f"model.options has {wrong[0]}, which is not for networks that are trained")
+    if options.get("impl", "auto") not in IMPLS:
+        raise RecipeError(f"model.options has impl {options['impl']!r}: choose {', '.join(IMPLS)}")
     try:
         network = create_model(
             section.name, pretrained=section.pretrained, checkpoint_path=section.checkpoint or "", **options
         )
     except TypeError as error:
-        raise ValueError(f"model.options: {error}") from None
+        raise RecipeError(f"model.options: {error}") from None
+    except RuntimeError as error:
+        # timm's, where there are no weights.
+        raise RecipeError(f"{section.name}: {error}") from None
     assert isinstance(network, Backbone)
+    for key in ("mean", "std"):
+        if data.get(key) is not None and len(data[key]) != network.in_chans in (1, 3):
+            raise RecipeError(
+                f"data.{key} has {len(data[key])} values, but the network takes {network.in_chans} channels"
+            )
     given = {key: value for key, value in data.items() if value is not None}
     network.pretrained_cfg = {**network.pretrained_cfg, **given}
     network.default_cfg = network.pretrained_cfg
@@ -227,7 +257,16 @@ def build_loss(section: Loss, *, mixed: bool) -> nn.Module:
     return LabelSmoothingCrossEntropy(section.label_smoothing) if section.label_smoothing else nn.CrossEntropyLoss()
 
 
-def build_teacher(section: Loss, num_classes: int, device: torch.device) -> nn.Module:
+def other_classes(name: str, classes: Sequence[str] | None) -> bool:
+    """Whether a network's folder says that it tells other classes apart, or in another order."""
+    if classes is None or not name.startswith(LOCAL):
+        return False
+    return (read_config(name.removeprefix(LOCAL)).get("label_names") or list(classes)) != list(classes)
+
+
+def build_teacher(
+    section: Loss, num_classes: int, device: torch.device, classes: Sequence[str] | None = None
+) -> nn.Module:
     """The network whose predictions are a second label.
 
     Raises:
@@ -241,6 +280,8 @@ def build_teacher(section: Loss, num_classes: int, device: torch.device) -> nn.M
     )
     if teacher.num_classes != num_classes:
         raise ValueError(f"the teacher {name} has {teacher.num_classes} classes, the data {num_classes}")
+    if other_classes(name, classes):
+        raise ValueError(f"the teacher {name} tells other classes apart than the data, or in another order")
     return teacher.requires_grad_(False).eval().to(device)
 
 

@@ -1,18 +1,25 @@
 """Images with class labels: folders, timm's and torchvision's datasets, and their splits."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from PIL import Image
 from timm.data import create_dataset
 
 from mlpzoo.images import ImageError, logger, read_image
-from mlpzoo.tasks.classification_recipe import Data
+from mlpzoo.tasks.classification_recipe import STREAMS, Data
+from mlpzoo.tasks.image_folder import ImageFolder, Mode
+from mlpzoo.train.config import DataError, RecipeError, did_you_mean
 from mlpzoo.train.data import Readable
-from mlpzoo.train.sources import Split, open_registered, sources
+from mlpzoo.train.sources import SPLIT_NAMES, Split, open_registered, sources, split_folder, split_name
 
 TASK = "classification"
-Mode = Literal["L", "RGB"]
+KINDS = ("torch", "hfds", *STREAMS)
+"""Kinds of timm's datasets."""
+TORCH_FOLDERS = ("image_folder", "folder")
+TORCH_PARTS = ("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist")
+"""torchvision's datasets of which timm opens the training part for the usual names of it, and else the test part."""
+TORCH = (*TORCH_FOLDERS, *TORCH_PARTS, "imagenet", "places365", "inaturalist", "inat")
 
 
 class Images(Readable, Protocol):
@@ -28,7 +35,7 @@ class Images(Readable, Protocol):
 
 
 class FileImages:
-    """timm's readers of files and of Hugging Face datasets; the files are decoded by `mlpzoo.images.read_image`."""
+    """timm's readers of Hugging Face datasets; the files are decoded by `mlpzoo.images.read_image`."""
 
     def __init__(self, reader: Any, mode: Mode, max_pixels: int | None = None) -> None:
         self.reader = reader
@@ -108,69 +115,109 @@ class Part:
         return self.images.name(self.indices[index])
 
 
-def open_images(data: Data, split: str, mode: Mode, **options: Any) -> Images:
-    """Open a split of a dataset whose images can be read in any order.
+def check_dataset(name: str) -> None:
+    """Refuse what is no dataset of timm's, whose own fallback is a folder.
 
     Raises:
-        ValueError: when there is no such dataset or it holds no images.
+        RecipeError: naming the nearest.
     """
-    if "/" not in data.dataset:
+    kind, slash, rest = name.partition("/")
+    if not slash:
+        return
+    if kind.lower() not in KINDS:
+        known = ", ".join(f"{kind}/NAME" for kind in KINDS)
+        raise RecipeError(f"unknown data set '{name}' (data.dataset){did_you_mean(kind, KINDS)}: {known}")
+    if kind.lower() == "torch" and rest.lower() not in TORCH:
+        near = did_you_mean(rest, TORCH)
+        raise RecipeError(f"torchvision has no data set '{rest}' (data.dataset){near}: {', '.join(TORCH)}")
+
+
+def open_images(
+    data: Data, split: Split, mode: Mode, *, classes: Sequence[str] | None = None, warn: bool = True
+) -> Images:
+    """Open a split of a dataset whose images can be read in any order.
+
+    Args:
+        data: the recipe's section.
+        split: which of the two that it names.
+        mode: of the images.
+        classes: the classes in order that the labels are to number; those of the data if None.
+        warn: whether to log what is left out of a folder.
+
+    Raises:
+        DataError: when there is no such dataset or split, it holds no images, or has other classes.
+    """
+    check_dataset(data.dataset)
+    if "/" in data.dataset:
+        images = _open_timm(data, split, mode)
+    else:
         own = ("folder", "torch/NAME", "hfds/NAME", "wds/NAME")
-        part: Split = "train" if split == data.train_split else "validation"
-        opened: Images | None = open_registered(TASK, data, part, *own)
-        if opened is not None:
-            return opened
-    name = "" if data.dataset == "folder" else data.dataset
+        opened: Images | None = open_registered(TASK, data, split, *own)
+        if opened is None:
+            whole = split == "train" and (data.held_out > 0 or data.validation_split is None)
+            folder = split_folder(data, split, whole=whole)
+            return ImageFolder(folder, mode, classes=classes, max_pixels=data.max_pixels, warn=warn)
+        images = opened
+    if classes and images.classes is not None and list(images.classes) != list(classes):
+        raise DataError(
+            f"'{split_name(data, split)}' of {data.dataset} {data.root or ''} has other classes than were trained on, "
+            f"or in another order: {', '.join(list(images.classes)[:5])}, …; trained on: {', '.join(classes[:5])}, …"
+        )
+    return images
+
+
+def _open_timm(data: Data, split: Split, mode: Mode) -> Images:
+    """A dataset of timm's, in a split that it has: its own fallbacks are all of the images, and the test part."""
+    name = split_name(data, split) or ""
+    kind, _, rest = data.dataset.lower().partition("/")
+    root = data.root
+    if kind == "torch" and rest in TORCH_FOLDERS:
+        open_registered(TASK, data.model_copy(update={"dataset": "folder"}), split, "folder")
+        root = str(split_folder(data, split))
+    elif kind == "torch" and rest in TORCH_PARTS:
+        known = (*SPLIT_NAMES["train"], *SPLIT_NAMES["validation"], "test")
+        if name not in known:
+            near = did_you_mean(name, known)
+            raise DataError(f"{data.dataset} has no split '{name}' (data.{split}_split){near}: {', '.join(known)}")
     try:
         dataset = create_dataset(
-            name, root=data.root, split=split, download=data.download, input_img_mode=mode, **options
+            data.dataset, root=root, split=name, search_split=False, download=data.download, input_img_mode=mode
         )
-    except (AssertionError, RuntimeError, ValueError, OSError) as error:
-        raise ValueError(f"cannot open the split '{split}' of {data.dataset} {data.root or ''}: {error}") from None
+    except (AssertionError, RuntimeError, ValueError, OSError, ImportError) as error:
+        raise DataError(f"cannot open the split '{name}' of {data.dataset} {data.root or ''}: {error}") from None
     if hasattr(dataset, "reader"):
         return FileImages(dataset.reader, mode, data.max_pixels)
     return TorchvisionImages(dataset, mode)
 
 
-def open_splits(data: Data, mode: Mode) -> tuple[Images, Images | None]:
-    """Open what to train on and what to validate on, of the same classes.
+def open_splits(
+    data: Data, mode: Mode, *, classes: Sequence[str] | None = None, warn: bool = True
+) -> tuple[Images, Images | None]:
+    """Open what to train on and what to validate on, of the same classes; for arguments see `open_images`.
 
     Raises:
-        ValueError: when there are no images, less than two classes, classes in validation alone, or images that would
+        DataError: when there are no images, less than two classes, classes in validation alone, or images that would
             be in both.
     """
-    train = open_images(data, data.train_split, mode)
+    train = open_images(data, "train", mode, classes=classes, warn=warn)
     if train.classes is not None and len(train.classes) < 2:
-        raise ValueError(
-            f"{data.root} has {len(train.classes)} class: a folder of images needs two or more, each a subfolder, by "
-            f"themselves or in one named '{data.train_split}'"
+        raise DataError(
+            f"{getattr(train, 'folder', data.root)} has {len(train.classes)} class: a folder of images needs two or "
+            "more, each a subfolder"
         )
-    registered = data.dataset in sources(TASK)
-    if data.held_out and not registered:
+    if data.held_out and data.dataset not in sources(TASK):
         return hold_out(train, data.held_out)
     if data.validation_split is None:
         return train, None
-    held = open_images(data, data.validation_split, mode)
-    if isinstance(train, FileImages) and isinstance(held, FileImages) and data.dataset == "folder":
-        if train.reader.root == held.reader.root:
-            raise ValueError(
-                f"{data.root} has no subfolder '{data.validation_split}' to validate on. Make one, or hold out a share "
-                "of the images by data.held_out=0.1, or go without by data.validation_split=null"
+    held = open_images(data, "validation", mode, classes=train.classes, warn=warn)
+    if isinstance(train, ImageFolder) and isinstance(held, ImageFolder):
+        both = train.real_paths() & held.real_paths()
+        if both:
+            raise DataError(
+                f"{train.folder} and {held.folder} hold the same {len(both):,} image{'s' * (len(both) > 1)}, such as "
+                f"{min(both)}: what is validated on must not be trained on"
             )
-        held = numbered_as(held, train.classes or (), data, data.validation_split, mode)
     return train, held
-
-
-def numbered_as(images: Images, classes: Sequence[str], data: Data, split: str, mode: Mode) -> Images:
-    """A folder's images with their classes numbered as in another list.
-
-    Raises:
-        ValueError: when a class is not in the list.
-    """
-    unknown = set(images.classes or ()) - set(classes)
-    if unknown:
-        raise ValueError(f"'{split}' has classes that were not trained on: {', '.join(sorted(unknown)[:5])}")
-    return open_images(data, split, mode, class_map={name: number for number, name in enumerate(classes)})
 
 
 def hold_out(images: Images, share: float) -> tuple[Part, Part]:
@@ -182,9 +229,9 @@ def hold_out(images: Images, share: float) -> tuple[Part, Part]:
     from sklearn.model_selection import train_test_split
 
     if images.labels is None:
-        raise ValueError("data.held_out needs a dataset whose labels are known: a folder, or one of torchvision's")
+        raise DataError("data.held_out needs a dataset whose labels are known: a folder, or one of torchvision's")
     try:
         kept, held = train_test_split(range(len(images)), test_size=share, stratify=images.labels, random_state=0)
     except ValueError as error:
-        raise ValueError(f"cannot hold out {share:g} of every class (data.held_out): {error}") from None
+        raise RecipeError(f"cannot hold out {share:g} of every class (data.held_out): {error}") from None
     return Part(images, kept), Part(images, held)

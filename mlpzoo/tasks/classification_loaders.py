@@ -12,17 +12,15 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from mlpzoo.images import pillow_unlimited
-from mlpzoo.tasks.classification_images import Images, Mode, numbered_as, open_images, open_splits
+from mlpzoo.tasks.classification_images import Images, Mode, check_dataset, open_images, open_splits
 from mlpzoo.tasks.classification_recipe import Augment, ClassificationRecipe, Data
+from mlpzoo.train.config import RecipeError
 from mlpzoo.train.data import Samples
 from mlpzoo.train.loaders import Batch, Place, TrainingBatches, loader_options, step_size, validation_batches
 from mlpzoo.transforms import create_transform, data_config_of
 
 NOT_COUNTED = -1
 """Label of a validation sample that only fills its place."""
-
-STREAMS = ("wds/", "hfids/", "tfds/")
-"""Datasets that can only be read from the start."""
 
 
 class Loaders:
@@ -47,10 +45,11 @@ class Loaders:
         self.classes: list[str] | None = None
         data, mode = recipe.data, image_mode(network)
         augmented, plain = training_transform(network, recipe.augment), create_transform(network)
-        if data.dataset.startswith(STREAMS):
+        check_dataset(data.dataset)
+        if data.is_stream:
             self._open_streams(data, mode, augmented, plain)
             return
-        train, held = open_splits(data, mode)
+        train, held = open_splits(data, mode, warn=place.rank == 0)
         self.training_images, self.validation_images = train, held
         self.classes = list(train.classes) if train.classes else None
         self.training: Any = TrainingBatches(
@@ -76,7 +75,7 @@ class Loaders:
     def _open_streams(self, data: Data, mode: str, augmented: Any, plain: Any) -> None:
         """timm's datasets that are read from the start, each process its own part."""
         if not data.length:
-            raise ValueError(f"{data.dataset} is a stream: say by data.length how many images make an epoch")
+            raise RecipeError(f"{data.dataset} is a stream: say by data.length how many images make an epoch")
         self.updates_per_epoch = data.length // data.batch_size
         self.steps_per_epoch = data.length // (self.batch_size * self.place.processes)
 
@@ -155,22 +154,19 @@ def validation_images(data: Data, network: nn.Module, classes: list[str] | None)
     Args:
         data: the recipe's section.
         network: what the images are for.
-        classes: names of its classes, by which a folder's classes are numbered.
+        classes: names of its classes, which the data must have, and by which a folder's classes are numbered.
 
     Raises:
         ValueError: when there is nothing to validate on.
     """
     mode = image_mode(network)
     if data.held_out:
-        held = open_splits(data, mode)[1]
+        held = open_splits(data, mode, classes=classes)[1]
         assert held is not None
         return held
     if data.validation_split is None:
         raise ValueError("the recipe validates on nothing: say which split")
-    images = open_images(data, data.validation_split, mode)
-    if data.dataset == "folder" and classes:
-        return numbered_as(images, classes, data, data.validation_split, mode)
-    return images
+    return open_images(data, "validation", mode, classes=classes)
 
 
 def training_transform(network: nn.Module, augment: Augment) -> Any:

@@ -2,12 +2,15 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from mlpzoo.tasks.augment_names import check_interpolation, check_policy
 from mlpzoo.train import config
 from mlpzoo.train.config import Section, Share
 
 Pair = tuple[float, float]
+STREAMS = ("wds", "hfids", "tfds")
+"""Kinds of timm's datasets that can only be read from the start."""
 
 
 class Model(config.Model):
@@ -55,6 +58,32 @@ class Data(config.Data):
     crop_pct: float | None = Field(None, gt=0, le=1)
     """Side of the validation crop over side of the resized image; as for the network's weights if null."""
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether the dataset can only be read from the start."""
+        return self.dataset.partition("/")[0].lower() in STREAMS
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _of_pixels_from_0_to_1(cls, values: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
+        lowest = "0" if info.field_name == "mean" else "above 0"
+        if any(not 0 <= value <= 1 or (value == 0 and info.field_name == "std") for value in values or ()):
+            raise ValueError(f"is of pixels in [0, 1], so each must be from {lowest} to 1, got {list(values or ())}")
+        return values
+
+    @field_validator("interpolation")
+    @classmethod
+    def _known_interpolation(cls, name: str | None) -> str | None:
+        return None if name is None else check_interpolation(name)
+
+    @model_validator(mode="after")
+    def _streams(self) -> "Data":
+        if self.is_stream and self.held_out:
+            raise ValueError(f"data.held_out: {self.dataset} is a stream, of which no share can be held out")
+        if self.length is not None and not self.is_stream:
+            raise ValueError(f"data.length is for streams ({', '.join(STREAMS)}); {self.dataset} knows its own")
+        return self
+
 
 class Augment(Section):
     """What happens to training images: timm's transforms, and its mixup and cutmix."""
@@ -96,13 +125,33 @@ class Augment(Section):
     mixup_mode: Literal["batch", "pair", "elem"] = "batch"
     """Whether the amount is drawn for a batch, a pair of images or an image."""
 
+    @field_validator("scale", "ratio")
+    @classmethod
+    def _in_order(cls, pair: Pair, info: ValidationInfo) -> Pair:
+        low, high = pair
+        if not 0 < low <= high:
+            raise ValueError(f"must be the lower bound, above 0, and then the upper one, got {list(pair)}")
+        if info.field_name == "scale" and high > 1:
+            raise ValueError(f"is a share of the image's area, so at most 1, got {list(pair)}")
+        return pair
+
+    @field_validator("interpolation")
+    @classmethod
+    def _known_interpolation(cls, name: str) -> str:
+        return check_interpolation(name, "random")
+
+    @field_validator("auto_augment")
+    @classmethod
+    def _known_policy(cls, text: str | None) -> str | None:
+        return None if text is None else check_policy(text)
+
 
 class Loss(Section):
     """What is minimized."""
 
     name: Literal["cross_entropy", "bce"] = "cross_entropy"
     """Cross-entropy over the classes, or binary cross-entropy of each class by itself."""
-    label_smoothing: Share = 0.0
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of a label that is spread evenly over all classes."""
     sum_classes: bool = False
     """Whether binary cross-entropy is summed over the classes, not averaged."""
@@ -112,6 +161,12 @@ class Loss(Section):
     """The teacher's file of weights; its released weights if null."""
     teacher_weight: Share = 0.5
     """Weight of the teacher's label; the true one has the rest."""
+
+    @model_validator(mode="after")
+    def _one_teacher(self) -> "Loss":
+        if self.teacher_checkpoint and not self.teacher:
+            raise ValueError("loss.teacher_checkpoint is the file of a teacher: name its model in loss.teacher")
+        return self
 
 
 class ClassificationRecipe(config.Recipe):

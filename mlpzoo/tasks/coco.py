@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mlpzoo.images import logger, read_image
 from mlpzoo.train._run import publish, staging
+from mlpzoo.train.config import DataError
 from mlpzoo.train.data import Readable
 
 ANNOTATIONS = "annotations.json"
@@ -101,7 +102,7 @@ class CocoFolder:
         classes: names of the classes, in order of COCO's numbers.
 
     Raises:
-        ValueError: when it is no such data set, saying what is wrong.
+        DataError: when it is no such data set, saying what is wrong.
     """
 
     def __init__(self, folder: str | Path, *, max_pixels: int | None = None) -> None:
@@ -121,9 +122,9 @@ class CocoFolder:
                 if not annotation.get("iscrowd") and width > 0 and height > 0:
                     found[annotation["image_id"]].append(([left, top, left + width, top + height], label))
         except OSError as error:
-            raise ValueError(f"{folder} holds no COCO data set: cannot read {ANNOTATIONS}: {error.strerror}") from None
+            raise DataError(f"{folder} holds no COCO data set: cannot read {ANNOTATIONS}: {error.strerror}") from None
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self.path} is no COCO annotation file: {type(error).__name__}: {error}") from None
+            raise DataError(f"{self.path} is no COCO annotation file: {type(error).__name__}: {error}") from None
         self.objects = list(found.values())
 
     def __len__(self) -> int:

@@ -6,7 +6,7 @@ Recipes name a registered data set, or `coco`: a folder with two subfolders, `da
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -92,9 +92,13 @@ class Detection(Task):
             self.detector = load_detector(place.folder)
         self.model: nn.Module = self.detector.to(self.device)
         classes = tuple(self.detector.config.classes)
-        self.num_classes = len(classes)
+        self.num_classes, self.class_names = len(classes), classes
         if self.held is not None and tuple(self.held.classes) != classes:
             raise ValueError(f"the validation data have the classes {self.held.classes}, the detector {classes}")
+
+    def details(self, items: DetectionData) -> Iterable[object]:
+        """The boxes of data on disk; those made on the fly follow from their settings."""
+        return items.objects if isinstance(items, CocoFolder) else ()
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of the detector's losses."""

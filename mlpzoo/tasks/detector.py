@@ -57,6 +57,21 @@ class DetectorConfig:
     mean: Sequence[float] = (0.485, 0.456, 0.406)
     std: Sequence[float] = (0.229, 0.224, 0.225)
 
+    def __post_init__(self) -> None:
+        """Refuse values no detector can be built from."""
+        for name in ("out_channels", "head_convs", "min_size", "max_size", "detections_per_img"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of 1 or more, got {value!r}")
+        if self.min_size > self.max_size:
+            raise ValueError(f"min_size must be at most max_size, {self.max_size}, got {self.min_size}")
+        if isinstance(self.nms_thresh, str) or not 0 <= self.nms_thresh <= 1:
+            raise ValueError(f"nms_thresh must be from 0 to 1, got {self.nms_thresh!r}")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if isinstance(values, str) or len(values) != 3 or any(not isinstance(v, int | float) for v in values):
+                raise ValueError(f"{name} must be three numbers, one an image channel, got {values!r}")
+
 
 class Detector(nn.Module):
     """torchvision's FCOS with a config from which it can be built again.

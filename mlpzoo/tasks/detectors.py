@@ -19,6 +19,8 @@ DETECTORS: dict[str, type[nn.Module]] = {
     "maskrcnn": detection.MaskRCNN,
 }
 ONE_STAGE = ("retinanet", "fcos")
+ROUNDING = 1e-3
+"""How far beyond [0, 1] the values of an image may be."""
 TRANSFORM_OPTIONS = ("size_divisible", "fixed_size")
 """What torchvision's detectors hand through to their image transform."""
 
@@ -33,8 +35,10 @@ def build_detector(
 ) -> nn.Module:
     """One of torchvision's detectors on a network of the zoo.
 
-    Besides what torchvision checks, a training step refuses targets that would train something else than meant: boxes
-    outside the image, labels out of range, the wrong shapes; an image without objects is a target like any other.
+    Besides what torchvision checks, a step refuses images that would be taken for others: integers, values outside
+    [0, 1], other channels; and a training step targets that would train something else than meant: boxes outside the
+    image, without area or normalized, labels out of range, the wrong shapes. An image without objects is a target like
+    any other.
 
     Args:
         kind: `"retinanet"`, `"fcos"`, `"fasterrcnn"` or `"maskrcnn"`.
@@ -79,7 +83,8 @@ def build_detector(
     if isinstance(backbone, FpnBackbone):
         options = {**_normalization(backbone.body.network), **options}
     model = detector(backbone, num_classes=num_classes, **options)
-    check = functools.partial(_check_step, num_classes=num_classes, masks=kind == "maskrcnn")
+    channels = backbone.body.network.in_chans if isinstance(backbone, FpnBackbone) else None
+    check = functools.partial(_check_step, num_classes=num_classes, masks=kind == "maskrcnn", channels=channels)
     model.register_forward_pre_hook(check, with_kwargs=True)
     return model
 
@@ -124,6 +129,17 @@ def check_targets(
         if not torch.isfinite(boxes).all():
             raise ValueError(f"boxes of target {i} hold NaN or infinity")
         height, width = image.shape[1:]
+        if min(height, width) > 1 and boxes.max() <= 1:
+            raise ValueError(
+                f"boxes of target {i} look normalized, none reaching beyond 1 in an image of {height}×{width} pixels: "
+                "give left, top, right and bottom in pixels"
+            )
+        if (boxes[:, 2:] <= boxes[:, :2]).any():
+            box = boxes[(boxes[:, 2:] <= boxes[:, :2]).any(1)][0].tolist()
+            raise ValueError(
+                f"target {i} has a box without area: boxes are left, top, right and bottom, not width and height; "
+                f"got {box}"
+            )
         # Annotations in the wild are rounded: a box may stand out by a pixel.
         outside = (boxes[:, :2] < -1).any(1) | (boxes[:, 2] > width + 1) | (boxes[:, 3] > height + 1)
         if outside.any():
@@ -146,13 +162,58 @@ def _normalization(network: Any) -> dict[str, list[float]]:
     return {name: [sum(values) / len(values)] * network.in_chans for name, values in named.items()}
 
 
+def check_images(images: Sequence[Tensor], *, channels: int | None = None) -> None:
+    """Refuse what a detector would take without a word: it normalizes whatever it gets.
+
+    Args:
+        images: one `(channels, height, width)` an image, in [0, 1].
+        channels: that the network takes; any if None.
+
+    Raises:
+        ValueError: naming the image, what is wrong with it, and what was expected.
+    """
+    if not isinstance(images, list | tuple | Tensor) or len(images) == 0:
+        raise ValueError("a detector takes a list of one image or more, each a tensor (channels, height, width)")
+    for i, image in enumerate(images):
+        if not isinstance(image, Tensor) or image.ndim != 3:
+            got = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+            raise ValueError(
+                f"a detector takes a list of images, each a tensor (channels, height, width); image {i} is {got}"
+            )
+        if not image.numel():
+            raise ValueError(f"image {i} is empty: {tuple(image.shape)}")
+        if channels is not None and image.shape[0] != channels:
+            raise ValueError(f"image {i} has {image.shape[0]} channels, but this detector takes {channels}")
+        if not image.is_floating_point():
+            raise ValueError(
+                f"image {i} holds {image.dtype}, but a detector takes floating point in [0, 1]: divide by 255"
+            )
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return
+    # One answer from the device for all of them. A resized image may leave the range by a rounding.
+    extremes = torch.stack([torch.stack(torch.aminmax(image.detach())).float() for image in images]).cpu()
+    for i, (lowest, highest) in enumerate(extremes.tolist()):
+        if not (lowest >= -ROUNDING and highest <= 1 + ROUNDING):
+            raise ValueError(
+                f"image {i} holds values from {lowest:g} to {highest:g}, but a detector takes [0, 1] and normalizes "
+                "them itself: divide by 255, or leave out the normalization"
+            )
+
+
 def _check_step(
-    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, num_classes: int, masks: bool
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    num_classes: int,
+    masks: bool,
+    channels: int | None,
 ) -> None:
     """A hook before the forward pass: what torchvision would take without a word, or drop with an unclear one."""
     images = args[0] if args else kwargs.get("images", [])
     targets = args[1] if len(args) > 1 else kwargs.get("targets")
-    if any(not isinstance(image, Tensor) or image.ndim != 3 for image in images):
-        raise ValueError("a detector takes a list of images, each a tensor (channels, height, width)")
-    if model.training and targets is not None:
+    check_images(images, channels=channels)
+    if model.training:
+        if targets is None:
+            raise ValueError("training needs targets, one for each image: call model.eval() to detect")
         check_targets(images, targets, num_classes=num_classes, masks=masks)

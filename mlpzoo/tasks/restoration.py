@@ -20,9 +20,11 @@ from torch import Tensor, nn
 
 from mlpzoo.images import ImageError, logger
 from mlpzoo.restoration import create_restorer, psnr, read_picture, restore, save_restorer, ssim
-from mlpzoo.restoration.files import READ_SUFFIXES
+from mlpzoo.restoration._restore import check_tiles
 from mlpzoo.train import config
+from mlpzoo.train.config import DataError
 from mlpzoo.train.data import Readable, Samples
+from mlpzoo.train.image_files import ImageFinder
 from mlpzoo.train.loaders import Place, TrainingBatches
 from mlpzoo.train.sources import Split, open_registered, split_folder
 from mlpzoo.train.task import Task
@@ -78,22 +80,25 @@ class RestorationRecipe(config.Recipe):
 
 
 class PictureFolder:
-    """The image files in a folder.
+    """The image files in a folder, at any depth, each once by its real path.
 
     Args:
         folder: the folder.
         max_pixels: how many pixels an image may have, see `mlpzoo.images.read_image`.
+        warn: whether to log what is left out.
 
     Raises:
-        ValueError: when there are none.
+        DataError: when there are none.
     """
 
-    def __init__(self, folder: Path, *, max_pixels: int | None = None) -> None:
+    def __init__(self, folder: Path, *, max_pixels: int | None = None, warn: bool = True) -> None:
         self.max_pixels = max_pixels
-        found = sorted(folder.iterdir()) if folder.is_dir() else []
-        self.files = [path for path in found if path.suffix.lower() in READ_SUFFIXES]
+        finder = ImageFinder()
+        (self.files,) = finder.find([folder])
+        if warn:
+            finder.report(folder)
         if not self.files:
-            raise ValueError(f"there is no image file in {folder} (data.root and the split)")
+            raise DataError(f"there is no image file in {folder} (data.root and the split)")
 
     def __len__(self) -> int:
         return len(self.files)
@@ -104,7 +109,7 @@ class PictureFolder:
 
     def name(self, index: int) -> str:
         """The file."""
-        return str(self.files[index])
+        return self.files[index]
 
 
 class Restoration(Task):
@@ -128,9 +133,9 @@ class Restoration(Task):
         self.held: Readable | None = None
         self.network: Any
         if data.validation_split is not None:
-            self.held = self.validation_items = open_restoration(data, "validation")
+            self.held = self.validation_items = open_restoration(data, "validation", warn=place.rank == 0)
         if training:
-            images = open_restoration(data, "train")
+            images = open_restoration(data, "train", warn=place.rank == 0)
             try:
                 self.network = create_restorer(section.name, checkpoint_path=section.checkpoint, **section.options)
             except TypeError as error:
@@ -138,6 +143,7 @@ class Restoration(Task):
             multiple = self.network.size_multiple
             if data.crop % multiple:
                 raise ValueError(f"data.crop is {data.crop}, but this network takes multiples of {multiple} pixels")
+            check_tiles(self.network, data.tile, data.overlap)
             if section.zero_outputs:
                 last = len(self.network.stages) - 1
                 for parameter in self.network.get_submodule(f"stages.{last}.outputs").parameters():
@@ -203,14 +209,14 @@ class Restoration(Task):
         return self.network, torch.randn(1, 3, crop, crop, device=self.device)
 
 
-def open_restoration(data: Data, split: Split) -> Readable:
-    """The clean images of a split, which read as `(C, H, W)` in [0, 1].
+def open_restoration(data: Data, split: Split, *, warn: bool = True) -> Readable:
+    """The clean images of a split, which read as `(C, H, W)` in [0, 1]; `warn` is whether to log what is left out.
 
     Raises:
         ValueError: when there is no such data set.
     """
     opened: Readable | None = open_registered("restoration", data, split, "folder")
-    return opened or PictureFolder(split_folder(data, split), max_pixels=data.max_pixels)
+    return opened or PictureFolder(split_folder(data, split), max_pixels=data.max_pixels, warn=warn)
 
 
 def add_noise(x: Tensor, deviation: float, generator: torch.Generator | None = None) -> Tensor:

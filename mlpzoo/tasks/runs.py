@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from mlpzoo.compare import kept_bytes
 from mlpzoo.tasks.classification import Classification
@@ -15,9 +14,10 @@ from mlpzoo.tasks.restoration import Restoration
 from mlpzoo.train import engine, recipe_files
 from mlpzoo.train.config import Recipe
 from mlpzoo.train.loaders import Place, step_size
-from mlpzoo.train.optimizers import build_optimizer
+from mlpzoo.train.optimizers import build_optimizer, build_schedule
+from mlpzoo.train.recipe_checks import tried_optimizer
 from mlpzoo.train.recipe_files import shipped_recipes as shipped_recipes
-from mlpzoo.train.task import Task
+from mlpzoo.train.task import Task, building
 from mlpzoo.weights import CONFIG
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification, Detection, Restoration)}
@@ -199,7 +199,9 @@ def plan(recipe: Recipe) -> Plan:
         ValueError: as `train` would.
     """
     place = Place(torch.device("cpu"))
-    task = TASKS[recipe.task](recipe, place)
+    with building():
+        task = TASKS[recipe.task](recipe, place)
+        build_schedule(build_optimizer(task.model, recipe.optimizer), recipe.schedule, task.updates_per_epoch)
     module, example = task.probe()
     parameters = [parameter.numel() for parameter in task.model.parameters()]
     count = sum(parameter.numel() for parameter in task.model.parameters() if parameter.requires_grad)
@@ -224,11 +226,10 @@ def plan(recipe: Recipe) -> Plan:
 
 def _states_of(recipe: Recipe) -> float:
     """Numbers that the optimizer keeps for each weight, measured on a small one."""
-    small = nn.Linear(64, 64, bias=False)
-    optimizer = build_optimizer(small, recipe.optimizer.model_copy(update={"layer_decay": None}))
-    small.weight.grad = torch.zeros_like(small.weight)
-    optimizer.step()
+    optimizer = tried_optimizer(recipe.optimizer)
     tensors = [
         value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)
     ]
-    return sum(tensor.numel() for tensor in tensors) / small.weight.numel()
+    return sum(tensor.numel() for tensor in tensors) / sum(
+        weight.numel() for group in optimizer.param_groups for weight in group["params"]
+    )

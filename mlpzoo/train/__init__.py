@@ -10,7 +10,7 @@ try:
 except ImportError as error:
     raise ImportError(f"training needs the package {error.name}: pip install 'mlpzoo[train]'") from None
 
-from mlpzoo.train.config import Recipe
+from mlpzoo.train.config import DataError, Recipe, RecipeError
 from mlpzoo.train.engine import newest_checkpoint, run
 from mlpzoo.train.loaders import Place
 from mlpzoo.train.loop import Diverged, Stopped
@@ -19,9 +19,11 @@ from mlpzoo.train.sources import Source, register_source
 from mlpzoo.train.task import Task
 
 __all__ = [
+    "DataError",
     "Diverged",
     "Place",
     "Recipe",
+    "RecipeError",
     "Source",
     "Stopped",
     "Task",

@@ -88,6 +88,11 @@ def staging(folder: Path) -> Iterator[Path]:
         raise OSError(f"cannot write to {folder}: {error.strerror}") from None
     try:
         yield partial
+    except OSError as error:
+        if error.errno is None or not str(error.filename or partial).startswith(str(partial)):
+            raise
+        # The temporary name would tell nobody anything.
+        raise OSError(error.errno, error.strerror, str(folder)) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -5,6 +5,8 @@ A checkpoint is a folder `step-00001234` with `model.safetensors`, `ema.safetens
 written under another name, flushed to the disk, and renamed.
 """
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -23,6 +26,9 @@ MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
 EMA = "ema.safetensors"
 STATE = "state.pt"
+
+LITTLE = 1 << 20
+"""Bytes left on a disk that is as good as full."""
 
 State = dict[str, Any]
 """Nested dictionaries and lists of tensors, numbers and strings: what `torch.load` reads without unpickling code."""
@@ -76,22 +82,50 @@ class CheckpointFolder:
                 _flush(file)
             partial.chmod(0o755)
             _flush(partial)
+            self._remove(target)
             if target.exists():
-                shutil.rmtree(target)
-            partial.rename(target)
+                # With something of somebody else's in it. The manifest goes last: it says that the rest is whole.
+                for file in sorted(partial.iterdir(), key=lambda file: file.name == MANIFEST):
+                    file.replace(target / file.name)
+            else:
+                partial.rename(target)
             _flush(self.folder)
-        except (OSError, RuntimeError) as error:
-            # PyTorch and safetensors report a full disk as errors of their own.
+        except (OSError, RuntimeError, SafetensorError) as error:
             newest = self.steps()
             kept = f"; the last one is {self.path(newest[0])}" if newest else ""
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            raise OSError(f"cannot write the checkpoint {target}: {reason}{kept}") from error
+            raise OSError(f"cannot write the checkpoint {target}: {self._reason(error)}{kept}") from error
         finally:
             if partial is not None:
                 shutil.rmtree(partial, ignore_errors=True)
-        for old in self.steps()[self.keep :]:
-            shutil.rmtree(self.path(old), ignore_errors=True)
+        newest_whole = [step for step in self.steps() if (self.path(step) / MANIFEST).exists()][: self.keep]
+        for old in set(self.steps()) - set(newest_whole):
+            with contextlib.suppress(OSError):
+                self._remove(self.path(old))
         return target
+
+    def remove_all(self) -> None:
+        """Remove every checkpoint, and the remains of an interrupted write.
+
+        Raises:
+            OSError: when something cannot be removed.
+        """
+        self.clear()
+        for step in self.steps():
+            self._remove(self.path(step))
+
+    def _reason(self, error: Exception) -> str:
+        """Why a checkpoint cannot be written. PyTorch and safetensors report a full disk as errors of their own."""
+        full = not isinstance(error, OSError) and shutil.disk_usage(self.folder).free < LITTLE
+        return os.strerror(errno.ENOSPC) if full else getattr(error, "strerror", None) or str(error).splitlines()[0]
+
+    @staticmethod
+    def _remove(path: Path) -> None:
+        """Remove a checkpoint's own files, and its folder if nothing else is in it."""
+        # The manifest first: without it, what is left is no checkpoint.
+        for name in (MANIFEST, WEIGHTS, EMA, STATE):
+            (path / name).unlink(missing_ok=True)
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
 
     def newest(self, say: Callable[[str], object]) -> int | None:
         """The step of the newest complete checkpoint; None if there is none.
@@ -110,7 +144,12 @@ class CheckpointFolder:
         """Weights, state and moving average of a checkpoint, on the CPU."""
         path = self.path(step)
         ema = load_file(path / EMA) if (path / EMA).exists() else None
-        return load_file(path / WEIGHTS), torch.load(path / STATE, map_location="cpu", weights_only=True), ema
+        return load_file(path / WEIGHTS), self.state(step), ema
+
+    def state(self, step: int) -> State:
+        """The state of a checkpoint alone."""
+        state: State = torch.load(self.path(step) / STATE, map_location="cpu", weights_only=True)
+        return state
 
     def clear(self) -> None:
         """Remove the remains of an interrupted write."""

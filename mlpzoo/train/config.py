@@ -4,11 +4,28 @@
 strictly: an unknown key or a value of another type is an error, never a conversion.
 """
 
+import difflib
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class RecipeError(ValueError):
+    """A value in a recipe that nothing can be trained with, whatever the data."""
+
+
+class DataError(ValueError):
+    """Data that are not there, or not as they should be."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The name nearest to an unknown one, as a part of an error message; empty where none is near."""
+    names = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(name.lower(), names, 1, 0.6)
+    return f" (did you mean '{names[near[0]]}'?)" if near else ""
 
 
 class Section(BaseModel):
@@ -49,9 +66,9 @@ class Data(Section):
     root: str | None = None
     """Folder of the data."""
     train_split: str = "train"
-    """Of a folder: the name of the subfolder to train on."""
+    """Of a folder: the name of the subfolder to train on. `train` also finds `training`; `.` is the folder itself."""
     validation_split: str | None = "validation"
-    """As train_split; null for no validation."""
+    """As train_split; `validation` also finds val, valid, eval and evaluation; null for no validation."""
     batch_size: int = Field(128, ge=1)
     """Images in an update, over all processes and accumulated steps: results do not depend on how many there are."""
     validation_batch_size: int | None = Field(None, ge=1)

@@ -7,6 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from mlpzoo.weights._writing import naming
+
 TRAINING, VALIDATION = "#1f5fa8", "#c8102e"
 
 
@@ -76,4 +78,5 @@ def add_titles(figure: Figure, title: str, subtitle: str) -> None:
 def write_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG."""
     # No version of matplotlib in the file: the same run gives the same bytes.
-    figure.savefig(path, format="png", metadata={"Software": None})
+    with naming(path):
+        figure.savefig(path, format="png", metadata={"Software": None})

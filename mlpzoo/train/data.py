@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, Sampler
 
 from mlpzoo.images import ImageError
 from mlpzoo.train.randomness import mixed, seeded
+from mlpzoo.weights._writing import naming
 
 Draw = tuple[int, int]
 """An index of a sample and a seed; the index is −1 for a place that only fills a batch."""
@@ -102,7 +103,8 @@ class BadImages:
                 raise ImageError(f"{reason}. To train without such images: data.on_bad_image=skip")
             if reason not in self.listed and self.folder is not None:
                 self.listed.add(reason)
-                with (self.folder / BAD_IMAGES).open("a", encoding="utf-8") as file:
+                path = self.folder / BAD_IMAGES
+                with naming(path), path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps({"image": items.name(index % len(items)), "reason": reason}) + "\n")
         if counted is not None and not counted.all():
             first = int(bad[~counted][0])

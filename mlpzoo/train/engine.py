@@ -1,8 +1,8 @@
 """From a task and its recipe to a trained network: the run's folder, the processes, and what is written at the end."""
 
+import contextlib
 import logging
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,21 +18,23 @@ from torch import nn
 
 from mlpzoo.ops import _torch
 from mlpzoo.train._run import publish, staging
-from mlpzoo.train.checkpoints import CheckpointFolder
+from mlpzoo.train.checkpoints import WEIGHTS, CheckpointFolder
 from mlpzoo.train.config import Recipe, Run
 from mlpzoo.train.data import BAD_IMAGES
 from mlpzoo.train.journal import METRICS
 from mlpzoo.train.loaders import Place
-from mlpzoo.train.loop import CHECKPOINTS, Trainer
+from mlpzoo.train.loop import BEST, CHECKPOINTS, Trainer
 from mlpzoo.train.recipe_files import differences, dump_recipe, flat, recipe_from
-from mlpzoo.train.task import Task
+from mlpzoo.train.task import Task, building
 from mlpzoo.weights import CONFIG
 from mlpzoo.weights._writing import write_text
 
 FSDP_VARIABLE = "ACCELERATE_USE_FSDP"
 RECIPE = "recipe.yaml"
-OWN_FILES = (CONFIG, "model.safetensors", METRICS, BAD_IMAGES, RECIPE, CHECKPOINTS, "best", "curves.png")
-"""What every run writes into its folder, and `overwrite` removes; nothing else there is touched."""
+WRITTEN = "# All settings of this run, as mlpzoo wrote them."
+"""The first line of that file."""
+OWN_FILES = (RECIPE, CONFIG, WEIGHTS, METRICS, BAD_IMAGES, "curves.png", f"{BEST}/{CONFIG}", f"{BEST}/{WEIGHTS}")
+"""What every run writes into its folder besides its checkpoints, and `overwrite` removes; nothing else is touched."""
 
 
 def run(
@@ -65,20 +67,23 @@ def run(
     """
     folder = Path(out)
     with processes(recipe.run, device, project_dir=folder) as accelerator:
+        # All that can be wrong is found before anything in the folder changes.
         if accelerator.is_main_process:
-            prepare_folder(folder, recipe, task_type, overwrite=overwrite)
+            check_folder(folder, recipe, task_type, overwrite=overwrite)
         accelerator.wait_for_everyone()
         torch.manual_seed(recipe.run.seed)
-        task = task_type(recipe, place_of(accelerator, folder))
-        if accelerator.device.type == "cuda":
-            # Before the network is sharded, for it takes a forward pass.
-            task.flops_per_image = 3 * count_flops(*task.probe())
-        set_wrapping(accelerator, task)
+        with building():
+            task = task_type(recipe, place_of(accelerator, folder))
+            if accelerator.device.type == "cuda":
+                # Before the network is sharded, for it takes a forward pass.
+                task.flops_per_image = 3 * count_flops(*task.probe())
+            set_wrapping(accelerator, task)
+            trainer = Trainer(task, folder, accelerator, progress=progress)
+        if accelerator.is_main_process:
+            take_folder(folder, recipe, overwrite=overwrite)
+        accelerator.wait_for_everyone()
         if recipe.run.trackers:
             accelerator.init_trackers("mlpzoo", config=_loggable(recipe))
-        trainer = Trainer(task, folder, accelerator, progress=progress)
-        if accelerator.is_main_process:
-            write_text(dump_recipe(recipe), folder / RECIPE)
         start = time.perf_counter()
         figures = trainer.fit()
         seconds = time.perf_counter() - start
@@ -190,28 +195,48 @@ def set_wrapping(accelerator: Accelerator, task: Task) -> None:
         raise ValueError(f"run.strategy=fsdp2 does not shard the networks of {task.name}: use ddp")
 
 
-def prepare_folder(folder: Path, recipe: Recipe, task_type: type[Task], *, overwrite: bool) -> None:
-    """Make the folder of a run, or find that the run there is the same.
+def check_folder(folder: Path, recipe: Recipe, task_type: type[Task], *, overwrite: bool) -> None:
+    """Find that a run may be in a folder: there is none, or the same one unfinished, or it may be given up.
 
     Raises:
-        ValueError: when there is another run, or a finished one.
+        ValueError: when there is another run, or a finished one, or files that a run would write and none wrote.
+        OSError: when it cannot be a folder.
+    """
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not above.is_dir():
+        raise OSError(f"cannot write to {folder}: {above} is a file")
+    if (folder / RECIPE).exists():
+        if not overwrite:
+            _compare(folder, recipe, task_type)
+    elif (folder / CONFIG).exists():
+        raise ValueError(f"{folder} holds a network already, which no run left there: name another folder")
+    else:
+        there = [name for name in OWN_FILES if (folder / name).exists()]
+        there += [f"{CHECKPOINTS}/{path.name}" for path in (folder / CHECKPOINTS).glob("step-*")]
+        if there:
+            raise ValueError(
+                f"{folder} holds {', '.join(there[:5])}, which a run would write, but no run: name another folder"
+            )
+
+
+def take_folder(folder: Path, recipe: Recipe, *, overwrite: bool) -> None:
+    """Make the folder of a run, and give up the run that is there if told so: what it wrote, and nothing else.
+
+    Raises:
         OSError: when it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if overwrite:
+            CheckpointFolder(folder / CHECKPOINTS).remove_all()
             for name in OWN_FILES:
-                path = folder / name
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
-        if (folder / RECIPE).exists():
-            _compare(folder, recipe, task_type)
-        elif (folder / CONFIG).exists():
-            raise ValueError(f"{folder} holds a network already: name another folder, or say --overwrite")
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
+                if name != RECIPE:
+                    (folder / name).unlink(missing_ok=True)
+            for inner in (CHECKPOINTS, BEST):
+                with contextlib.suppress(OSError):
+                    (folder / inner).rmdir()
+        # It says that there is a run, so it goes last, and is never missing.
+        write_text(f"{WRITTEN}\n{dump_recipe(recipe)}", folder / RECIPE)
     except OSError as error:
         raise OSError(f"cannot write to {folder}: {error.strerror}") from None
 
@@ -238,7 +263,9 @@ def read_run(folder: Path, kinds: dict[str, type[Recipe]], advice: str = "its re
     if not path.exists():
         raise ValueError(f"{folder} holds no run: {RECIPE} is missing")
     try:
-        return recipe_from(yaml.safe_load(path.read_text(encoding="utf-8")), kinds=kinds, origin=str(path))
+        return recipe_from(
+            yaml.safe_load(path.read_text(encoding="utf-8")), kinds=kinds, origin=str(path), checked=False
+        )
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{folder} holds a run that cannot be read ({error}): {advice}") from None
 

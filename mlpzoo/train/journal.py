@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from mlpzoo.train._run import Progress
-from mlpzoo.weights._writing import write_text
+from mlpzoo.weights._writing import naming, write_text
 
 METRICS = "metrics.jsonl"
 
@@ -41,7 +41,8 @@ class Journal:
 
     def __enter__(self) -> "Journal":
         self.display.__enter__()
-        self.file = self.path.open("a", encoding="utf-8") if self.main else None
+        # Unbuffered: of a full disk it is heard at once, and not again when the file is closed.
+        self.file = self.path.open("ab", buffering=0) if self.main else None
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -52,8 +53,10 @@ class Journal:
     def record(self, step: int, values: Mapping[str, float]) -> None:
         """Record figures of an update."""
         if self.file:
-            self.file.write(json.dumps({"step": step, **values}) + "\n")
-            self.file.flush()
+            line = memoryview((json.dumps({"step": step, **values}) + "\n").encode())
+            with naming(self.path):
+                while line:
+                    line = line[self.file.write(line) :]
         if self.accelerator.trackers:
             self.accelerator.log(dict(values), step=step)
 

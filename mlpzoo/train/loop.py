@@ -20,6 +20,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor
 
 from mlpzoo.train.checkpoints import CheckpointFolder, State
+from mlpzoo.train.identity import Identity, difference
 from mlpzoo.train.journal import Journal, Speed, peak_flops
 from mlpzoo.train.optimizers import build_optimizer, build_schedule
 from mlpzoo.train.randomness import mixed, random_state, seed_all, set_random_state
@@ -27,6 +28,7 @@ from mlpzoo.train.sharding import full_state, load_full_state
 from mlpzoo.train.task import Task
 
 CHECKPOINTS = "checkpoints"
+BEST = "best"
 
 
 class Diverged(RuntimeError):  # noqa: N818
@@ -66,6 +68,8 @@ class Trainer:
         self.step = 0
         self.best = -math.inf
         self.validated: dict[str, float] = {}
+        # Of the main process alone.
+        self.data: Identity = {}
         # A signal heard by this process; acted upon once all processes know of it, at the same update.
         self._heard = self._signal = 0
 
@@ -90,6 +94,7 @@ class Trainer:
             What the last validation found.
 
         Raises:
+            ValueError: when the data are not those of the checkpoint.
             Diverged: when the loss is not finite.
             Stopped: on SIGTERM or SIGINT, after saving.
             OSError: when a checkpoint cannot be written.
@@ -241,7 +246,7 @@ class Trainer:
         journal.say("  ".join([f"update {self.step}:", *(f"{name} {value:.4f}" for name, value in found.items())]))
         if self.task.best_by and found[self.task.best_by] > self.best:
             self.best = found[self.task.best_by]
-            self.save(self.folder / "best")
+            self.save(self.folder / BEST)
 
     def _save(self) -> None:
         weights, optimizer = full_state(self.accelerator, self.model, self.optimizer)
@@ -255,6 +260,7 @@ class Trainer:
                 "optimizer": optimizer,
                 "scaler": scaler.state_dict() if scaler is not None else None,
                 "generators": generators,
+                "data": self.data,
             }
             ema = self.ema.module.state_dict() if self.ema is not None else None
             self.checkpoints.save(self.step, weights, state, ema)
@@ -263,10 +269,19 @@ class Trainer:
     def _resume(self) -> list[str]:
         """Restore the newest complete checkpoint; returns messages to show."""
         said: list[str] = []
-        chosen = [self.checkpoints.newest(said.append) if self.accelerator.is_main_process else None]
+        chosen: list[Any] = [None, None]
+        if self.accelerator.is_main_process:
+            self.data = self.task.identity()
+            step = self.checkpoints.newest(said.append)
+            chosen = [step, None if step is None else self._other_data(step)]
         broadcast_object_list(chosen)
         if chosen[0] is None:
             return said
+        if chosen[1] is not None:
+            raise ValueError(
+                f"the data are not those that the run in {self.folder} was trained on: {chosen[1]}. Put them back, or "
+                "start anew in another folder or by --overwrite"
+            )
         weights, state, ema = self.checkpoints.read(chosen[0])
         load_full_state(self.accelerator, self.model, self.optimizer, weights, state["optimizer"])
         if self.ema is not None and ema is not None:
@@ -285,6 +300,11 @@ class Trainer:
             )
         said.append(f"going on from {self.checkpoints.path(self.step)}, {self.step} of {self.updates} updates")
         return said
+
+    def _other_data(self, step: int) -> str | None:
+        """How the data differ from those of a checkpoint; None for not at all."""
+        data = self.checkpoints.state(step).get("data")
+        return None if data is None else difference(data, self.data)
 
     def _lr(self) -> float:
         return max(group["lr"] for group in self.raw_optimizer.param_groups)

@@ -5,19 +5,26 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pydantic
 import yaml
 
-from mlpzoo.train.config import Recipe, Section
+from mlpzoo.train.config import Recipe, RecipeError, Section
+from mlpzoo.train.recipe_checks import check_recipe
 
 MAX_BYTES = 1 << 20
 """No recipe is longer; YAML of a few lines can unfold into gigabytes, so aliases are refused as well."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number, a key may stand only once, and aliases are refused."""
+    """YAML in which 1e-3 is a number, dates and times are text, a key may stand only once, and aliases are refused."""
+
+    # PyYAML's own list stays as it is.
+    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {
+        first: [(tag, pattern) for tag, pattern in found if tag.rpartition(":")[2] not in ("timestamp", "int", "float")]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -32,9 +39,15 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# Without numbers to the base of 60, such as 12:30.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"), list("-+0123456789")
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    re.compile(
+        r"(?:[-+]?(?:\d[\d_]*\.[\d_]*|\.\d+|\d[\d_]*(?=[eE]))(?:[eE][-+]?\d+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
     list("-+.0123456789"),
 )
 
@@ -56,13 +69,14 @@ def shipped_recipes() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def read_recipe(source: str | Path, changes: Sequence[str] = (), *, kinds: Kinds) -> Recipe:
+def read_recipe(source: str | Path, changes: Sequence[str] = (), *, kinds: Kinds, checked: bool = True) -> Recipe:
     """Read a recipe and change some of it.
 
     Args:
         source: the name of a shipped recipe, or a YAML file.
         changes: `section.key=value` each, the value as in YAML; the later one wins.
         kinds: what it may be.
+        checked: whether to check more than keys and types.
 
     Returns:
         The recipe, all keys filled in.
@@ -83,13 +97,26 @@ def read_recipe(source: str | Path, changes: Sequence[str] = (), *, kinds: Kinds
     if not isinstance(data, dict):
         raise ValueError(f"{path} is no recipe: it should hold sections such as model: and schedule:")
     origin = f"recipe {source}" if str(source) in shipped_recipes() else str(path)
-    return recipe_from(data, changes, kinds=kinds, origin=origin)
+    return recipe_from(data, changes, kinds=kinds, origin=origin, checked=checked)
 
 
 def recipe_from(
-    data: Mapping[str, Any], changes: Sequence[str] = (), *, kinds: Kinds, origin: str = "the recipe"
+    data: Mapping[str, Any],
+    changes: Sequence[str] = (),
+    *,
+    kinds: Kinds,
+    origin: str = "the recipe",
+    checked: bool = True,
 ) -> Recipe:
-    """Check a recipe that is nested dictionaries, after some changes; see `read_recipe`."""
+    """Check a recipe that is nested dictionaries, after some changes; see `read_recipe`.
+
+    Args:
+        data: the recipe.
+        changes: `section.key=value` each.
+        kinds: what it may be.
+        origin: what it is called in errors.
+        checked: whether to check more than keys and types.
+    """
     try:
         merged = json.loads(json.dumps(data))
     except (TypeError, ValueError) as error:
@@ -102,7 +129,12 @@ def recipe_from(
         _apply(merged, change, kind)
     try:
         # JSON mode: lists become tuples, and nothing else is converted.
-        return kind.model_validate_json(json.dumps(merged))
+        recipe = kind.model_validate_json(json.dumps(merged))
+        if checked:
+            check_recipe(recipe)
+        return recipe
+    except RecipeError as error:
+        raise RecipeError(f"{origin}: {error}") from None
     except pydantic.ValidationError as error:
         # An unknown key first: it explains what else may be missing.
         problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
@@ -112,10 +144,9 @@ def recipe_from(
 def with_epochs(source: str | Path, changes: Sequence[str], epochs: int, *, kinds: Kinds) -> Recipe:
     """Read a recipe to be run for another number of epochs, with a warm-up that leaves at least one of them."""
     changes = [*changes, f"schedule.epochs={epochs}"]
-    recipe = read_recipe(source, changes, kinds=kinds)
-    if recipe.schedule.warmup_epochs < epochs:
-        return recipe
-    return read_recipe(source, [*changes, f"schedule.warmup_epochs={epochs - 1}"], kinds=kinds)
+    if read_recipe(source, changes, kinds=kinds, checked=False).schedule.warmup_epochs >= epochs:
+        changes = [*changes, f"schedule.warmup_epochs={epochs - 1}"]
+    return read_recipe(source, changes, kinds=kinds)
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -184,11 +215,24 @@ def _apply(data: dict[str, Any], change: str, kind: type[Recipe]) -> None:
         inner = inner.setdefault(section, {}) if isinstance(inner, dict) else {}
         if inner is None or not isinstance(inner, dict):
             raise ValueError(f"unknown key '{key}'{_nearest(key, kind)}")
-    inner[last] = value
+    inner[last] = text.strip() if value is not None and not isinstance(value, str) and _is_text(key, kind) else value
     # One length excludes the other, so the one just given replaces the recipe's.
-    other = {"schedule.epochs": "updates", "schedule.updates": "epochs"}.get(key)
+    other = {
+        "schedule.epochs": "updates",
+        "schedule.updates": "epochs",
+        "schedule.warmup_epochs": "warmup_updates",
+        "schedule.warmup_updates": "warmup_epochs",
+    }.get(key)
     if other and value is not None:
         inner.pop(other, None)
+
+
+def _is_text(key: str, kind: type[Recipe]) -> bool:
+    """Whether a key holds text, so that 2012 and no are text as well."""
+    section, _, name = key.partition(".")
+    found: Any = kind.model_fields.get(section)
+    field = getattr(found and found.annotation, "model_fields", {}).get(name)
+    return field is not None and field.annotation in (str, str | None)
 
 
 def _explained(problem: Any, kind: type[Recipe]) -> str:
@@ -199,7 +243,7 @@ def _explained(problem: Any, kind: type[Recipe]) -> str:
         return f"the key '{key}' is missing"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
-        return f"{key}: {message}"
+        return message if message.startswith(f"{key}.") else f"{key}: {message}"
     return f"{key} is {json.dumps(problem['input'])}: {message[0].lower()}{message[1:]}"
 
 

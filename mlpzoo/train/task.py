@@ -13,7 +13,8 @@ engine's.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -21,13 +22,27 @@ import torch
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
-from mlpzoo.train.config import Recipe
+from mlpzoo.images import ImageError
+from mlpzoo.train.config import DataError, Recipe, RecipeError
 from mlpzoo.train.data import BadImages, Readable
+from mlpzoo.train.identity import Identity, identity
 from mlpzoo.train.journal import read_metrics
 from mlpzoo.train.loaders import Place, TrainingBatches
 from mlpzoo.train.sources import sources
+from mlpzoo.weights import CheckpointError
 
 T = TypeVar("T")
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Within, where a task is built, a ValueError is about the recipe, unless it is about data or files of weights."""
+    try:
+        yield
+    except (RecipeError, DataError, CheckpointError, ImageError):
+        raise
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
 
 
 class Task(ABC):
@@ -52,6 +67,7 @@ class Task(ABC):
         validation_items: what is validated on; None for nothing.
         updates_per_epoch: updates that make an epoch.
         num_classes: classes that are told apart; None where there are none.
+        class_names: their names in order, where the data say.
         flops_per_image: of a training step; None where it is not known.
     """
 
@@ -72,6 +88,7 @@ class Task(ABC):
     validation_items: Readable | None = None
     updates_per_epoch: int
     num_classes: int | None = None
+    class_names: Sequence[str] | None = None
     flops_per_image: float | None = None
 
     def __init__(self, recipe: Any, place: Place, *, training: bool = True) -> None:
@@ -111,6 +128,19 @@ class Task(ABC):
                 self.bad_images.note(self.training_items, bad, counted)
             self.check(batch)
             yield send_to_device(batch, self.device, non_blocking=True)
+
+    def identity(self) -> Identity:
+        """What the data are, for a run that goes on to find that they are the same."""
+        root = self.recipe.data.root
+        classes = None if self.class_names is None else list(self.class_names)
+        found: Identity = {"classes": classes}
+        for part, items in (("training", self.training_items), ("validation", self.validation_items)):
+            found[part] = identity(items, root, () if items is None else self.details(items))
+        return found
+
+    def details(self, items: Any) -> Iterable[object]:
+        """What tells samples apart besides their names and files: labels, boxes."""
+        return ()
 
     def check(self, batch: Any) -> None:  # noqa: B027  most tasks have nothing to refuse
         """Refuse a training batch, still on the CPU, that the network cannot be trained on."""

@@ -7,12 +7,14 @@ from mlpzoo.weights.exporting import Conversion, convert, data_config, save_safe
 from mlpzoo.weights.folders import CONFIG, read_config, save_folder, weights_file, write_folder
 from mlpzoo.weights.identify import Identified, identify_checkpoint
 from mlpzoo.weights.loading import LoadReport, load_checkpoint
+from mlpzoo.weights.recognize import STATISTICS, recognize
 from mlpzoo.weights.released import released_file
 
 Backbone.checkpoint_loader = staticmethod(load_checkpoint)
 
 __all__ = [
     "CONFIG",
+    "STATISTICS",
     "CheckpointError",
     "Conversion",
     "Identified",
@@ -25,6 +27,7 @@ __all__ = [
     "identify_checkpoint",
     "load_checkpoint",
     "read_config",
+    "recognize",
     "released_file",
     "save_folder",
     "save_safetensors",

@@ -9,7 +9,8 @@ import math
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -19,8 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-WRAPPERS = ("model", "state_dict_ema", "model_ema", "state_dict")
-"""Keys under which training code nests the weights it releases."""
+from mlpzoo.weights._nesting import weights_in
 
 
 class CheckpointError(ValueError):
@@ -32,6 +32,8 @@ class TensorFile(Protocol):
 
     shapes: dict[str, tuple[int, ...]]
     metadata: Mapping[str, str]
+    notes: Sequence[str]
+    """What was chosen to read, where there was a choice; sentences for people."""
 
     def read(self, name: str) -> Tensor:
         """One tensor, on the CPU."""
@@ -59,6 +61,8 @@ def plain(name: str, value: Tensor) -> Tensor:
 
 class NpzFile:
     """A NumPy archive, as flax models are released."""
+
+    notes: Sequence[str] = ()
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self.archive = archive
@@ -100,6 +104,8 @@ class NpzFile:
 class SafetensorsFile:
     """A safetensors file, as timm and we write."""
 
+    notes: Sequence[str] = ()
+
     def __init__(self, handle: Any) -> None:
         self.handle = handle
         self.metadata: Mapping[str, str] = handle.metadata() or {}
@@ -111,14 +117,12 @@ class SafetensorsFile:
 
 
 class StateDictFile:
-    """What `torch.save` wrote: a state dict, possibly nested under one of `WRAPPERS`."""
+    """What `torch.save` wrote: a state dict, perhaps nested, see `weights_in`."""
 
-    def __init__(self, content: Any) -> None:
+    def __init__(self, content: Any, *, prefer_ema: bool = True) -> None:
         self.metadata: Mapping[str, str] = {}
-        for wrapper in WRAPPERS:
-            if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-                content = content[wrapper]
-                break
+        self.notes: Sequence[str]
+        content, self.notes = weights_in(content, prefer_ema=prefer_ema)
         if not isinstance(content, Mapping):
             raise CheckpointError(f"it holds a {type(content).__name__}, not a state dict")
         wrong = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
@@ -133,8 +137,12 @@ class StateDictFile:
 
 
 @contextmanager
-def open_tensors(path: Path) -> Iterator[TensorFile]:
+def open_tensors(path: Path, *, prefer_ema: bool = True) -> Iterator[TensorFile]:
     """Open a file of tensors, whatever its name says it is.
+
+    Args:
+        path: the file.
+        prefer_ema: whether to read a moving average, where there are also the weights it is of.
 
     Raises:
         CheckpointError: when the file is missing, damaged, of an unknown format, or would run code.
@@ -147,14 +155,14 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
                 archive = zipfile.ZipFile(path)
             with archive:
                 if any(name.endswith("data.pkl") for name in archive.namelist()):
-                    yield StateDictFile(_load_torch_zip(path, archive))
+                    yield StateDictFile(_load_torch_zip(path, archive), prefer_ema=prefer_ema)
                 else:
                     yield NpzFile(archive)
         elif start[8:9] == b"{":
             with safe_open(path, framework="pt") as handle:
                 yield SafetensorsFile(handle)
         elif start[:1] == b"\x80":
-            yield StateDictFile(_load_torch(path))
+            yield StateDictFile(_load_torch(path), prefer_ema=prefer_ema)
         else:
             raise CheckpointError("it is neither a NumPy archive (.npz), a PyTorch file (.pth) nor a safetensors file")
     except CheckpointError as error:
@@ -186,9 +194,11 @@ def _load_torch_zip(path: Path, archive: zipfile.ZipFile) -> Any:
 def _load_torch(path: Path, **options: Any) -> Any:
     """Unpickle tensors and plain containers only. PyTorch warns of odd pickles and refuses them: once is enough.
 
-    Besides, the bag of settings that timm's and DeiT's training scripts save next to the weights, which runs nothing.
+    Besides, the settings that training scripts save next to the weights: timm's and DeiT's a Namespace, which runs
+    nothing, and Swin's a node of yacs, which is read as the dictionary that it is.
     """
-    with _decoding(), warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+    settings: list[Any] = [argparse.Namespace, (OrderedDict, "yacs.config.CfgNode")]
+    with _decoding(), warnings.catch_warnings(), torch.serialization.safe_globals(settings):
         warnings.simplefilter("ignore")
         return torch.load(path, map_location="cpu", weights_only=True, **options)
 

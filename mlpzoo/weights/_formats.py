@@ -16,25 +16,16 @@ from mlpzoo.models._keymap import Source, as_is
 from mlpzoo.ops.resize import Grid
 from mlpzoo.weights._files import CheckpointError, TensorFile
 
-PREFIXES = ("opt/target/", "params/", "module.", "_orig_mod.")
-"""What training code puts before every name. Names without it, an optimizer's state, are then left aside."""
-
 OWN = "our own layout"
 IMG_SIZE = "img_size"
 """The entry of a safetensors file's metadata that says which image size its weights are bound to, as JSON."""
 
+ACTIVATION = "act_layer"
+"""The entry that says which activation the network had, as JSON."""
+
 HEAD = ("head.weight", "head.bias")
 
 Plan = dict[str, list[Source]]
-
-
-def strip_prefixes(names: list[str]) -> dict[str, str]:
-    """Bare names to names in the file."""
-    stripped = {name: name for name in names}
-    for prefix in PREFIXES:
-        inside = {bare.removeprefix(prefix): name for bare, name in stripped.items() if bare.startswith(prefix)}
-        stripped = inside or stripped
-    return stripped
 
 
 def shapes_of(network: Network) -> dict[str, tuple[int, ...]]:

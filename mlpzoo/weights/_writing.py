@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -28,8 +28,10 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_all(*paths: Path) -> Iterator[list[Path]]:
     """As `replacing`, for several files: all are on the disk before the first of them takes its place, in order."""
     temporaries: list[Path] = []
+    made: list[Path] = []
     try:
         for path in paths:
+            made += [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
             path.parent.mkdir(parents=True, exist_ok=True)
             # Cut, for the whole must not be longer than a file's name may be.
             descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name[:40]}.", suffix=".part")
@@ -43,6 +45,7 @@ def replacing_all(*paths: Path) -> Iterator[list[Path]]:
             temporary.chmod(0o644)
         for temporary, path in zip(temporaries, paths, strict=True):
             temporary.replace(path)
+        made.clear()
     except OSError as error:
         names = dict(zip(map(str, temporaries), map(str, paths), strict=False))
         if error.errno is None or (error.filename is not None and str(error.filename) not in names):
@@ -53,6 +56,20 @@ def replacing_all(*paths: Path) -> Iterator[list[Path]]:
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file in errors of the system that name none, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def disk_is_full(error: OSError) -> bool:

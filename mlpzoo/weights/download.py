@@ -90,7 +90,7 @@ def fetch(
         if _is_cached(target, expected):
             return target
         shared = _folder(cache_dir) / name
-        if expected and shared.is_file() and _digest(shared).startswith(expected):
+        if expected and shared.is_file() and sha256_of(shared).startswith(expected):
             return shared
         if _offline():
             raise CheckpointError("it is not in the cache, and HF_HUB_OFFLINE is set, so nothing is downloaded")
@@ -188,7 +188,14 @@ def _offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
-def _digest(path: Path) -> str:
+def hash_in_name(name: str) -> str:
+    """The start of a file's SHA-256 at the end of its name, as PyTorch writes it; empty where there is none."""
+    found = _HASH_IN_NAME.search(name)
+    return found[1] if found else ""
+
+
+def sha256_of(path: Path) -> str:
+    """A file's SHA-256, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -197,7 +204,7 @@ def _digest(path: Path) -> str:
 
 
 def _verify(path: Path, expected: str) -> None:
-    if expected and not (found := _digest(path)).startswith(expected):
+    if expected and not (found := sha256_of(path)).startswith(expected):
         raise CheckpointError(
             f"{path} is not the file expected: its SHA-256 is {found}, not {expected}. Delete it to download anew"
         )
@@ -236,7 +243,7 @@ def _download(url: str, target: Path, expected: str, progress: bool, timeout: fl
                 raise
             _logger.warning("%s: %s. Next try in %g s", url, error, wait)
             time.sleep(wait)
-    if expected and not (found := _digest(part)).startswith(expected):
+    if expected and not (found := sha256_of(part)).startswith(expected):
         discard(part)
         raise CheckpointError(
             f"what came is not the file expected: its SHA-256 is {found}, not {expected}. It was deleted. If the next "

@@ -43,10 +43,11 @@ def timm_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """A network's parameters under the names, and in the shapes, that timm's model of the same architecture has.
 
     Mixers and ViTs of this zoo run GELU in its tanh form unless told otherwise, timm's in its exact form: logits are
-    equal where both run the same.
+    equal where both run the same. timm's PoolFormer normalizes after the mean over positions, its authors' and ours
+    before it: logits differ.
 
     Args:
-        model: an MLP-Mixer, ResMLP, ViT, gMLP or ConvMixer of this zoo.
+        model: a model of this zoo, of a family that timm has.
 
     Returns:
         Name to tensor. Tensors share memory with the model.
@@ -61,6 +62,8 @@ def timm_state_dict(model: nn.Module) -> dict[str, Tensor]:
     if key_map is None:
         having = ", ".join(family.title for family in FAMILIES.values() if family.to_timm)
         raise ValueError(f"timm has no {FAMILIES[model.family].title}; it has {having}")
+    if not model.config.in_timm:
+        raise ValueError(f"timm has {FAMILIES[model.family].title} in part, but not this network")
     own = model.state_dict()
     plan, unknown = key_map.plan(own)
     if unknown:
@@ -135,11 +138,11 @@ def convert(
     if name not in ("", found.name):
         raise CheckpointError(f"{source} is of {found.name}, not of {name}")
     family = _family(found.name)
-    weights = family.weights.get(f"{name}.{tag}")
+    weights = family.weights.get(f"{name}.{tag}" if tag else found.release or "")
     if tag and not weights:
         known = ", ".join(tagged for tagged in family.weights if tagged.startswith(f"{name}.")) or "none"
         raise ValueError(f"unknown weights '{model}'; released are: {known}")
-    options = {**found.overrides, **(weights.overrides if weights else {})}
+    options = {**found.overrides, **(weights.overrides if tag and weights else {})}
     backbone = family.model(dataclasses.replace(family.variants[found.name], **options))
     report = load_checkpoint(backbone, source, img_size=img_size)
     if dtype is not None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mlpzoo.models import Backbone
 from mlpzoo.weights._files import CheckpointError
-from mlpzoo.weights._formats import IMG_SIZE
+from mlpzoo.weights._formats import ACTIVATION, IMG_SIZE
 from mlpzoo.weights._writing import replacing_all, save_tensors
 
 CONFIG = "config.json"
@@ -80,9 +80,11 @@ def write_folder(
 
 
 def metadata(model: nn.Module) -> dict[str, str]:
-    """What a safetensors file says of the model besides its tensors: the image size they are bound to."""
-    img_size = model.config.image_size if isinstance(model, Backbone) else None
-    return {IMG_SIZE: json.dumps(img_size)} if img_size else {}
+    """What a safetensors file says besides its tensors: the image size they are bound to, and the activation."""
+    if not isinstance(model, Backbone):
+        return {}
+    about = {ACTIVATION: model.config.act_layer, IMG_SIZE: model.config.image_size}
+    return {key: json.dumps(value) for key, value in about.items() if value}
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:

@@ -21,10 +21,11 @@ from mlpzoo.weights._formats import (
     shapes_of,
     source_config,
     stated_size,
-    strip_prefixes,
     times,
 )
+from mlpzoo.weights._nesting import strip_prefixes
 from mlpzoo.weights.identify import identify
+from mlpzoo.weights.recognize import doubts
 
 _logger = logging.getLogger("mlpzoo")
 
@@ -38,42 +39,51 @@ class LoadReport:
         fresh: parameters the file had no matching value for, left as they were initialized.
         adapted: what was changed on the way, for people.
         not_finite: parameters that hold NaN or infinity.
+        left_out: names in the file that were not used, for lack of a match in the model.
+        notes: what to know besides, for people: which weights of several were taken, and whether the file may have been
+            trained with another activation or on other image statistics than the model's.
     """
 
     format: str
     fresh: tuple[str, ...] = ()
     adapted: tuple[str, ...] = ()
     not_finite: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def load_checkpoint(model: nn.Module, path: str | Path, *, img_size: int | Grid | None = None) -> LoadReport:
+def load_checkpoint(
+    model: nn.Module, path: str | Path, *, img_size: int | Grid | None = None, prefer_ema: bool = True
+) -> LoadReport:
     """Load a released file into a model.
 
-    The format is told by content: the family's authors' files, timm's and our own. Every name in the file must be
-    accounted for and every parameter filled, with these exceptions, all reported: a head of another number of
-    classes, or of none, stays as it is, so do feature norms that the file does not have, and a first convolution of 3
-    channels adapts to the model's. Weights bound to another token grid are resized to the model's. A restoration
-    network has none of these: it takes only a file that has all its names and shapes, and no others.
+    The format is told by content: the family's authors' files, timm's and our own, nested and prefixed as training code
+    does. The file is compared with the model as it is, layers replaced by hand included. Every name in the file must be
+    accounted for and every parameter filled, with these exceptions, all reported: a head of another number of classes,
+    of another make, or of none, stays as it is, so do feature norms that the file does not have, and a first
+    convolution of 3 channels adapts to the model's. Weights bound to another token grid are resized to the model's. A
+    restoration network has none of these: it takes only a file that has all its names and shapes, and no others.
 
     Args:
-        model: a model of this zoo, or what `features_only=True` made of one.
+        model: a model of this zoo, what `features_only=True` made of one, or one of these compiled, in `DataParallel`,
+            or in a moving average such as timm's `ModelEmaV3`.
         path: the file.
         img_size: image height and width in pixels that the file was trained at, an int if square. Needed only where
             the file does not say and its token grid is not square.
+        prefer_ema: whether to take a moving average, where the file holds it beside the weights it is of.
 
     Returns:
         What was found and adapted.
 
     Raises:
         CheckpointError: when the file does not fit, saying how; the model is then as it was before the call.
-        TypeError: when the model is none of this zoo's.
+        TypeError: when the model is none of this zoo's, or is folded, sharded or on the meta device.
     """
-    backbone = model if isinstance(model, Network) else getattr(model, "model", None)
-    if not isinstance(backbone, Network):
-        raise TypeError(f"load_checkpoint needs a model of mlpzoo, got {type(model).__name__}")
+    backbone = _network_in(model)
     path = Path(path)
-    with open_tensors(path) as file:
-        values, report = _fit(backbone, file, img_size)
+    with open_tensors(path, prefer_ema=prefer_ema) as file:
+        values, report = _fit(backbone, file, img_size, prefer_ema, whole=backbone is model)
+        report = dataclasses.replace(report, notes=(*report.notes, *doubts(backbone, path, file, report.format)))
     # Everything fits by now. A backbone pruned for features has fewer parameters than the file.
     own = backbone.state_dict()
     with torch.no_grad():
@@ -82,7 +92,9 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, img_size: int | Grid 
                 own[name].copy_(value)
     if report.fresh:
         _logger.warning("%s: left as initialized, for lack of a match in the file: %s", path, ", ".join(report.fresh))
-    for note in report.adapted:
+    if report.left_out:
+        _logger.warning("%s: left out, for lack of a match in the model: %s", path, shorten(list(report.left_out)))
+    for note in (*report.adapted, *report.notes):
         _logger.warning("%s: %s", path, note)
     if report.not_finite:
         found = shorten(list(report.not_finite))
@@ -90,11 +102,46 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, img_size: int | Grid 
     return report
 
 
-def _fit(backbone: Network, file: TensorFile, img_size: int | Grid | None) -> tuple[dict[str, Tensor], LoadReport]:
-    """Read every tensor of a file into the shapes of the backbone, or raise before anything is changed."""
-    names = strip_prefixes(list(file.shapes))
-    whole = backbone.whole_network(backbone.config)
-    wanted = shapes_of(whole)
+def _network_in(model: nn.Module) -> Network:
+    """The network inside of what others wrap around it.
+
+    Raises:
+        TypeError: when there is none, or it is in a state that no file fits.
+    """
+    inside: Any = model
+    while not isinstance(inside, Network):
+        wrapped = (getattr(inside, name, None) for name in ("_orig_mod", "module", "model"))
+        inside = next((inner for inner in wrapped if isinstance(inner, nn.Module)), None)
+        if inside is None:
+            raise TypeError(f"load_checkpoint needs a model of mlpzoo, got {type(model).__name__}")
+    if inside.is_folded:
+        raise TypeError("this model is folded, and released files fit plain models: load first, fold after")
+    for value in inside.state_dict().values():
+        if value.is_meta:
+            raise TypeError("this model is on the meta device and holds no values: move it by model.to_empty(device=…)")
+        if hasattr(value, "full_tensor"):
+            raise TypeError("this model is sharded: load first, shard after")
+    return inside
+
+
+def _fit(
+    backbone: Network, file: TensorFile, img_size: int | Grid | None, prefer_ema: bool, *, whole: bool
+) -> tuple[dict[str, Tensor], LoadReport]:
+    """Read every tensor of a file into the shapes of the backbone, or raise before anything is changed.
+
+    Args:
+        backbone: what is loaded into.
+        file: what is loaded.
+        img_size: that the file was trained at, if the caller says so.
+        prefer_ema: whether to take a moving average.
+        whole: whether names that the backbone has not are worth a word; not where it gives features alone.
+    """
+    names, notes = strip_prefixes(file.shapes, prefer_ema=prefer_ema)
+    as_built = backbone.whole_network(backbone.config)
+    own, wanted = shapes_of(backbone), shapes_of(as_built)
+    # What somebody replaced by hand counts as it is.
+    by_hand = {name: shape for name, shape in own.items() if wanted.get(name) != shape}
+    wanted |= by_hand
     plan, unknown, title = choose_plan(backbone.family, names, wanted, file)
     if unknown:
         raise CheckpointError(
@@ -103,21 +150,17 @@ def _fit(backbone: Network, file: TensorFile, img_size: int | Grid | None) -> tu
         )
     shapes = planned_shapes(plan, names, file)
     stated = stated_size(img_size, file.metadata)
-    trained_with, adapted = source_config(whole, shapes, stated, trust_count=title == OWN)
-    resized = trained_with is not whole.config
+    trained_with, adapted = source_config(as_built, shapes, stated, trust_count=title == OWN)
+    resized = trained_with is not as_built.config
     if resized:
-        wanted = shapes_of(backbone.whole_network(trained_with))
+        wanted = shapes_of(backbone.whole_network(trained_with)) | by_hand
 
-    needed = set(backbone.state_dict())
-    fresh = [name for name in backbone.head_names if name in shapes and shapes[name] != wanted.get(name)]
-    for name in fresh:
-        plan.pop(name)
-    if not any(name in shapes for name in backbone.head_names):
-        fresh += backbone.head_names
+    needed = set(own)
+    fresh = _head_left_alone(backbone, plan, own, wanted, shapes)
     for prefix in backbone.config.optional_prefixes:
         if not any(name.startswith(prefix) for name in plan):
-            fresh += [name for name in needed if name.startswith(prefix)]
-    missing = sorted(needed - set(plan) - set(fresh))
+            fresh |= {name for name in needed if name.startswith(prefix)}
+    missing = sorted(needed - set(plan) - fresh)
     unexpected = sorted(plan[name][0].name for name in set(plan) - set(wanted))
     if missing or unexpected:
         raise CheckpointError(
@@ -138,25 +181,58 @@ def _fit(backbone: Network, file: TensorFile, img_size: int | Grid | None) -> tu
 
     values = {name: _read(sources, names, file) for name, sources in plan.items()}
     if first_conv in values and shapes[first_conv] != wanted[first_conv]:
-        values[first_conv] = adapt_input_conv(backbone.config.in_chans, values[first_conv])
-        adapted.append(f"{first_conv} adapted from 3 to {backbone.config.in_chans} image channels")
+        channels = wanted[first_conv][1]
+        values[first_conv] = adapt_input_conv(channels, values[first_conv])
+        adapted.append(f"{first_conv} adapted from 3 to {channels} image channels")
     if resized:
         values = _resized(backbone, trained_with, values)
-    fresh = sorted(needed.intersection(fresh))
     not_finite = tuple(name for name in sorted(values) if not torch.isfinite(values[name]).all())
-    return values, LoadReport(title, tuple(fresh), tuple(adapted), not_finite)
+    left_out = sorted(set(values) - needed) if whole else []
+    return values, LoadReport(
+        title,
+        fresh=tuple(sorted(needed & fresh)),
+        adapted=tuple(adapted),
+        not_finite=not_finite,
+        left_out=tuple(left_out),
+        notes=(*file.notes, *notes),
+    )
+
+
+def _head_left_alone(
+    backbone: Network,
+    plan: dict[str, list[Source]],
+    own: Mapping[str, tuple[int, ...]],
+    wanted: Mapping[str, tuple[int, ...]],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> set[str]:
+    """The names of the head that keep their values; they are taken out of the plan."""
+    prefixes = tuple({f"{name.rpartition('.')[0]}." for name in backbone.head_names})
+    if not prefixes:
+        return set()
+    ours, theirs = ({name for name in names if name.startswith(prefixes)} for names in (own, plan))
+    if not theirs:
+        return ours
+    # All of it where it is of another make.
+    left = theirs if theirs - ours else {name for name in theirs if shapes[name] != wanted.get(name)}
+    for name in left:
+        plan.pop(name)
+    return ours if left - ours else left
 
 
 def _resized(backbone: Network, trained_with: Any, values: dict[str, Tensor]) -> dict[str, Tensor]:
     """Resize by the one mechanism there is: a model at the file's size, told to take the backbone's.
 
-    It takes the tensors out of `values`, so that none is held twice.
+    Parts that were replaced by hand, and those that the file has not, are bound to no grid.
     """
     build: Callable[..., Any] = type(backbone)
     at_source = build(dataclasses.replace(trained_with, num_classes=0), device="meta")
-    at_source.load_state_dict({name: values.pop(name) for name in at_source.state_dict()}, assign=True)
+    fitting = {name: value.shape for name, value in at_source.state_dict().items()}
+    fitting = {name: shape for name, shape in fitting.items() if name in values and values[name].shape == shape}
+    # Taken out, so that none is held twice.
+    at_source.load_state_dict({name: values.pop(name) for name in fitting}, strict=False, assign=True)
     at_source.set_input_size(backbone.config.image_size)
-    return {**values, **at_source.state_dict()}
+    found = at_source.state_dict()
+    return {**values, **{name: found[name] for name in fitting}}
 
 
 def _recognized(file: TensorFile, img_size: int | Grid | None) -> str:

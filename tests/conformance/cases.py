@@ -23,8 +23,9 @@ class Case:
     its parameters are. `has_kinks` tells of ReLUs: one whose input is within rounding of zero switches between
     float32 and float64, and the gradients of everything before it move by as much as it weighs.
 
-    `slow` leaves the case to `make test-all`, `slow_in_float64` that precision of it. `wrapper` is the family's, see
-    `families.FamilyCase`.
+    `slow_in_float64` leaves that precision to `make test-all`, `slow` the whole case. `folded` compares the output of
+    the network that `mlpzoo.deploy.fold` makes of ours, where the authors' code converts theirs; it has no gradients.
+    `wrapper` is the family's, see `families.FamilyCase`.
     """
 
     name: str
@@ -32,8 +33,9 @@ class Case:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     truth_eps: float = 0.0
     has_kinks: bool = False
-    slow: bool = False
     slow_in_float64: bool = False
+    slow: bool = False
+    folded: bool = False
     wrapper: str = ""
 
     @property

@@ -56,6 +56,7 @@ class FamilyCase:
         wrapper: the entry under which the authors' PyTorch files nest the weights; empty where they do not.
         conformance: the cases of `tests/conformance/vectors`.
         parameters: variant to its number of parameters, measured by running the authors' code.
+        alike: variant to others whose files hold the same names and shapes.
         twins: networks of timm's that are the same.
         slow_to_compile: whether compilers take so long, as they do for most pyramids, that only `make test-all` waits
             for more than one graph of one size.
@@ -72,6 +73,7 @@ class FamilyCase:
     wrapper: str = ""
     conformance: tuple[Case, ...] = ()
     parameters: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    alike: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     twins: tuple[TimmTwin, ...] = ()
     slow_to_compile: bool = True
     task: str = "classification"
@@ -103,6 +105,11 @@ def size_for(network: nn.Module, size: tuple[int, int] = (70, 90)) -> tuple[int,
         return network.config.image_size
     height, width = (side + -side % multiple for side, multiple in zip(size, network.size_multiple, strict=True))
     return height, width + (network.size_multiple[1] if height == width and size[0] != size[1] else 0)
+
+
+def learning(network: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that training changes, by name; a RandFormer has others too."""
+    return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
 
 
 def names() -> list[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from families import CASES, names, size_for
+from families import CASES, learning, names, size_for
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from mlpzoo.layers import ConvEmbed, Downsample
@@ -35,7 +35,7 @@ def assert_same_step(compiled, model, x):
     leaves = [x.clone().requires_grad_() for _ in range(2)]
     logits = [network(leaf) for network, leaf in zip((compiled, model), leaves, strict=True)]
     found, expected = (
-        [y, *torch.autograd.grad(y.square().mean(), [leaf, *model.parameters()])]
+        [y, *torch.autograd.grad(y.square().mean(), [leaf, *learning(model).values()])]
         for y, leaf in zip(logits, leaves, strict=True)
     )
     # Some gradients are sums that cancel to zero, such as that of a bias which the next LayerNorm takes out: what

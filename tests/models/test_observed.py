@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from families import CASES, names, size_for
+from families import CASES, learning, names, size_for
 from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.utils import parametrizations, prune
@@ -42,12 +42,14 @@ def test_without_any_private_api(family, monkeypatch):
     model = create(family)
     x = images(model).requires_grad_()
     expected = model(x)
-    expected_grad = torch.autograd.grad(expected.square().mean(), [x, *model.parameters()])
+    expected_grad = torch.autograd.grad(expected.square().mean(), [x, *learning(model).values()])
     folded = fold(model)(x.detach())
     monkeypatch.setattr(_torch, "_answers", dict.fromkeys(_torch.PROBES, False))
     found = model(x)
     assert_close(found, expected)
-    for a, b in zip(torch.autograd.grad(found.square().mean(), [x, *model.parameters()]), expected_grad, strict=True):
+    for a, b in zip(
+        torch.autograd.grad(found.square().mean(), [x, *learning(model).values()]), expected_grad, strict=True
+    ):
         assert_close(a, b)
     with torch.no_grad():
         assert_close(fold(model)(x), folded)
@@ -155,7 +157,7 @@ def test_function_transforms(family):
     model = create(family)
     x = images(model, 3)
     assert_close(vmap(model)(x[:, None])[:, 0], model(x))
-    state = dict(model.named_parameters()), dict(model.named_buffers())
+    state = learning(model), {name: value for name, value in model.state_dict().items() if name not in learning(model)}
 
     def loss(parameters, image):
         return functional_call(model, (parameters, state[1]), (image[None],)).square().mean()
@@ -202,7 +204,8 @@ def test_graphs_of_fx_run_the_same_kernels(family, recorded_with_gradients):
     if family == "mixer":
         wide["channels_mlp_dim"] = 1024
     if family not in WIDE and create(family, device="meta").config.has_stages:
-        model = mlpzoo.create_model(CASES[family].model, depths=(1, 1, 1, 1), num_classes=7).eval()
+        depth = min(CASES[family].shallow.get("depths", (1,)))
+        model = mlpzoo.create_model(CASES[family].model, depths=(depth,) * 4, num_classes=7).eval()
     else:
         model = create(family, **WIDE.get(family, wide))
     x = torch.randn(2, 3, *size_for(model, (224, 224)))

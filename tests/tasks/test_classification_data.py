@@ -232,7 +232,7 @@ def test_splits_of_other_classes(folder):
 
 def test_a_folder_without_a_validation_split(folder):
     shutil.rmtree(folder / "validation")
-    with pytest.raises(ValueError, match=r"data.held_out=0.1"):
+    with pytest.raises(ValueError, match=r"there are one, zero.*data.held_out=0.1"):
         open_splits(Data(root=str(folder / "train")), "L")
     train, held = open_splits(Data(root=str(folder / "train"), held_out=0.25), "L")
     assert abs(len(held) / (len(train) + len(held)) - 0.25) < 0.02
@@ -258,7 +258,9 @@ def test_too_small_to_hold_out():
         (["model.frozen_stages=9"], "from -1 to 2"),
         (["model.options.in_chans=4"], "1 or 3 channels"),
         (["data.dataset=digitz"], "unknown data set 'digitz'.*: folder, torch/NAME.*digits; mlpzoo.demos adds some"),
-        (["data.dataset=torch/nothing", "data.root=/tmp"], "cannot open the split"),
+        (["data.dataset=torch/cifar"], "torchvision has no data set 'cifar'.*did you mean 'cifar10'"),
+        (["data.dataset=trch/cifar10"], "unknown data set 'trch/cifar10'.*did you mean 'torch'"),
+        (["data.dataset=torch/mnist", "data.train_split=trian"], "no split 'trian'.*did you mean 'train'"),
         (["data.dataset=wds/x"], "say by data.length"),
     ],
 )

@@ -77,7 +77,7 @@ def test_unreadable_images_stop_or_are_listed(folder, tmp_path):
     [
         (["data.dataset=voc"], "unknown data set 'voc' .*: coco, digit_scenes"),
         (["data.root=null"], "say where the images are"),
-        (["data.train_split=other"], "other holds no COCO data set"),
+        (["data.train_split=other"], "no folder of that name; there are train, validation"),
         (["model.detector={min_sise: 3}"], "model.detector has no option 'min_sise': .*min_size"),
         (["model.options={embed_dimz: 3}"], "model.options: "),
         (["data.batch_size=6"], "there are only 5 images"),

@@ -9,6 +9,7 @@ from torch import nn
 
 from mlpzoo.dense import fpn_backbone
 from mlpzoo.tasks import build_detector, check_targets
+from mlpzoo.tasks.detectors import check_images
 
 KINDS = ("retinanet", "fcos", "fasterrcnn", "maskrcnn")
 ONE_STAGE = ("retinanet", "fcos")
@@ -142,6 +143,13 @@ def test_unusable_arguments(arguments, options, error, message):
     [
         ({"boxes": torch.tensor([[4.0, 6.0, 300.0, 40.0]] * 2)}, "target 0 has a box outside of its image of 130×171"),
         ({"boxes": torch.tensor([[-9.0, 6.0, 30.0, 40.0]] * 2)}, "target 0 has a box outside of its image"),
+        ({"boxes": torch.tensor([[0.1, 0.2, 0.5, 0.9]] * 2)}, "boxes of target 0 look normalized, .*give left, top"),
+        ({"boxes": torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 2)}, "look normalized"),
+        (
+            {"boxes": torch.tensor([[50.0, 60.0, 20.0, 30.0]] * 2)},
+            r"a box without area: .*got \[50.0, 60.0, 20.0, 30.0\]",
+        ),
+        ({"boxes": torch.tensor([[50.0, 60.0, 50.0, 90.0]] * 2)}, "a box without area"),
         ({"boxes": torch.full((2, 4), float("nan"))}, "boxes of target 0 hold NaN or infinity"),
         ({"boxes": torch.zeros(2, 5)}, r"must be floating point \(objects, 4\)"),
         ({"boxes": torch.zeros(0)}, r"torch.zeros\(0, 4\) for none; got torch.float32 \(0,\)"),
@@ -179,6 +187,52 @@ def test_images_that_are_none():
     with pytest.raises(ValueError, match="a detector takes a list of images"):
         detector([torch.zeros(1, 3, 64, 64)])
     assert len(detector(torch.zeros(2, 3, 64, 64))) == 2, "a batch is a list of images"
+
+
+BAD_IMAGES = {
+    "none": (lambda x: [], "one image or more"),
+    "an empty tuple": (lambda x: (), "one image or more"),
+    "a string": (lambda x: ["a.png"], "image 0 is str"),
+    "an array": (lambda x: [x[0].numpy()], "image 0 is ndarray"),
+    "gray": (lambda x: [x[0], x[1][:1]], "image 1 has 1 channels, but this detector takes 3"),
+    "transparent": (lambda x: [torch.cat([x[0], x[0][:1]])], "image 0 has 4 channels"),
+    "channels last": (lambda x: [x[0].permute(1, 2, 0)], "image 0 has 130 channels"),
+    "bytes": (lambda x: [(255 * x[0]).byte()], "image 0 holds torch.uint8, .*: divide by 255"),
+    "0 to 255": (lambda x: [x[0], 255 * x[1]], r"image 1 holds values from .* to 2\d\d.*: divide by 255"),
+    "normalized": (lambda x: [(x[0] - 0.5) / 0.25], "image 0 holds values from -.*leave out the normalization"),
+    "a little above": (lambda x: [x[0] + 0.02], "image 0 holds values"),
+    "NaN": (lambda x: [x[0] * float("nan")], "image 0 holds values from nan to nan"),
+    "no pixels": (lambda x: [x[0][:, :0]], r"image 0 is empty: \(3, 0, 171\)"),
+}
+
+
+@pytest.fixture(scope="module")
+def fcos():
+    return build("fcos")
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("bad", BAD_IMAGES)
+def test_images_that_would_be_taken_for_others(fcos, bad, training):
+    spoil, message = BAD_IMAGES[bad]
+    given = spoil(images())
+    targets = [target(SIZES[0]), target(SIZES[1])][: len(given)]
+    with pytest.raises(ValueError, match=message):
+        fcos.train(training)(given, targets if training else None)
+
+
+def test_images_that_are_as_they_should_be(fcos):
+    # Rounding, and types of half precision, are no reason to refuse.
+    check_images([images()[0] * 1.0005, torch.zeros(1, 2, 2), torch.ones(1, 2, 2, dtype=torch.bfloat16).float()])
+    check_images([torch.ones(3, 2, 2, dtype=torch.float16), torch.zeros(3, 2, 2, dtype=torch.float16)], channels=3)
+    with pytest.raises(ValueError, match="training needs targets, one for each image"):
+        fcos.train()(images())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_checks(kind):
+    with pytest.raises(ValueError, match="one image or more"):
+        build(kind).eval()([])
 
 
 def test_features_are_the_authors(tmp_path):

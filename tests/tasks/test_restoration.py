@@ -72,7 +72,7 @@ def test_unreadable_images_stop_or_are_listed(folder):
     ("changes", "message"),
     [
         (["data.crop=65"], "data.crop is 65, but this network takes multiples of"),
-        (["data.train_split=other"], "there is no image file in .*other"),
+        (["data.train_split=other"], "no folder of that name; there are train, validation"),
         (["data.root=null"], "say where the images are"),
         (["data.dataset=digits"], "unknown data set 'digits' .*: folder, photographs"),
         (["model.options={embed_dimz: 3}"], "model.options: .*embed_dim"),

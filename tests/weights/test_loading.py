@@ -5,6 +5,8 @@ import io
 import logging
 import pickle
 import random
+import sys
+import types
 import zipfile
 
 import numpy as np
@@ -259,6 +261,36 @@ def test_settings_saved_beside_the_weights(trained, tmp_path, zipped):
     torch.save(saved, tmp_path / "last.pth.tar", _use_new_zipfile_serialization=zipped)
     model = create()
     mlpzoo.load_checkpoint(model, tmp_path / "last.pth.tar")
+    assert_equal_models(model, trained)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_settings_of_yacs_saved_beside_the_weights(trained, tmp_path, zipped, monkeypatch):
+    """As Swin's training script saves them; yacs need not be there, and nothing of it runs."""
+
+    class CfgNode(dict):
+        def __setstate__(self, state):
+            raise AssertionError("ran")
+
+    CfgNode.__module__, CfgNode.__qualname__ = "yacs.config", "CfgNode"
+    config = CfgNode(MODEL=CfgNode(NAME="mixer", DEPTHS=[2, 2]))
+    vars(config)["__immutable__"] = True
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "yacs", types.ModuleType("yacs"))
+        patch.setitem(sys.modules, "yacs.config", types.SimpleNamespace(CfgNode=CfgNode))
+        saved = {"model": trained.state_dict(), "config": config, "optimizer": {"state": {}}}
+        torch.save(saved, tmp_path / "ckpt.pth", _use_new_zipfile_serialization=zipped)
+    model = create()
+    mlpzoo.load_checkpoint(model, tmp_path / "ckpt.pth")
+    assert_equal_models(model, trained)
+
+
+@pytest.mark.parametrize(("plain", "averaged"), [("model", "model_ema"), ("state_dict", "state_dict_ema")])
+def test_averaged_weights_are_preferred(trained, tmp_path, plain, averaged):
+    last = {name: torch.zeros_like(value) for name, value in trained.state_dict().items()}
+    torch.save({plain: last, averaged: trained.state_dict()}, tmp_path / "last.pth")
+    model = create()
+    mlpzoo.load_checkpoint(model, tmp_path / "last.pth")
     assert_equal_models(model, trained)
 
 

@@ -28,7 +28,7 @@ def test_tables_are_sound(family, tagged, weights):
     assert weights.interpolation in ("bicubic", "bilinear")
     assert 0.8 <= weights.crop_pct <= 1
     assert bool(weights.top1) == bool(weights.top1_source)
-    assert weights.num_classes in (0, 1000, 11221, 21843)
+    assert weights.num_classes in (0, 10, 100, 1000, 11221, 11230, 21843)
     assert set(weights.overrides) <= {"img_size", "act_layer", "representation_size"}
 
 
