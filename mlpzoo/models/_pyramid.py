@@ -115,8 +115,8 @@ class PyramidBackbone(MapBackbone):
       `GridBound`, are built for `self.stage_grids[stage]`, and the config is a `GridBoundConfig`;
     - where it differs: `build_norm(dim)` for the final norm and those of the features (`nn.Identity()` for none),
       `norm_after_pool`, `build_stage` for stages whose blocks share something, `walk` for stages that take more than
-      what left the one before, `reset_parameters`, `size_multiple`, `least_side`,
-      `grids_at`;
+      what left the one before, `reset_parameters` or `pytorch_init`,
+      `build_feature_norm`, `size_multiple`, `least_side`, `grids_at`;
     - `map_layout = "NCHW"` for a network of convolutions and BatchNorms.
 
     Args:

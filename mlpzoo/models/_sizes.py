@@ -7,7 +7,7 @@ config `image_size` and `working_sides`.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 import torch.fx
@@ -34,12 +34,13 @@ def times(grid: Grid) -> str:
     return f"{grid[0]}×{grid[1]}"
 
 
-def check_multiple(img_size: Grid, multiple: Grid) -> None:
+def check_multiple(img_size: Grid, multiple: Grid, hint: str = "") -> None:
     """Raise a ValueError that names the nearest sizes, unless both sides are multiples.
 
     Args:
         img_size: image height and width in pixels.
         multiple: what they must be multiples of.
+        hint: what else the error says, for people.
     """
     if all(side >= m and side % m == 0 for side, m in zip(img_size, multiple, strict=True)):
         return
@@ -48,7 +49,7 @@ def check_multiple(img_size: Grid, multiple: Grid) -> None:
     nearest = f"{below} or {above}" if above != below else f"{below}"
     raise ValueError(
         f"an image of {times(img_size)} pixels does not fit this network: height and width must be multiples of "
-        f"{times(multiple)}, such as {nearest}"
+        f"{times(multiple)}, such as {nearest}{hint}"
     )
 
 
@@ -113,6 +114,8 @@ class SizedNetwork(Network):
     config: Any
     _traits: dict[str, Any]
     _model_args: dict[str, Any]
+    size_hint: ClassVar[str] = ""
+    """How else images of other sizes go in; the end of the error for a size that is no multiple."""
     dynamic_img_size: bool
     """Whether images of any size go in, met by weights resized to each."""
 
@@ -152,7 +155,7 @@ class SizedNetwork(Network):
             raise ValueError(
                 f"this network cannot be built for images of {times(img_size)}: {self.config.sizes_that_work}"
             )
-        check_multiple(img_size, self.size_multiple)
+        check_multiple(img_size, self.size_multiple, self.size_hint)
 
     def padded_size(self, img_size: Grid) -> Grid:
         """The smallest size the network can take that an image fits in.
@@ -247,7 +250,7 @@ class SizedNetwork(Network):
         bound: Grid | None = self.config.image_size
         if bound is None:
             if self.size_multiple != (1, 1):
-                check_multiple((height, width), self.size_multiple)
+                check_multiple((height, width), self.size_multiple, self.size_hint)
             if self.least_side > 1:
                 check_least((height, width), self.least_side)
             return self, x_BIHW

@@ -51,6 +51,7 @@ class WindowedBackbone(PyramidBackbone):
     """
 
     config: WindowedConfig
+    size_hint = "; or create the network with dynamic_img_size=True, which takes any"
 
     def set_input_size(self, img_size: int | Grid | None = None) -> None:
         """As in the base class; only what configs say changes."""

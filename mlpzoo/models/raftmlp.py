@@ -21,7 +21,7 @@ from timm.layers import DropPath, to_2tuple
 from torch import Tensor, nn
 
 from mlpzoo.layers import MlpBlock, TokenLinear, create_activation
-from mlpzoo.layers.folding import has_hooks, may_merge, rounded
+from mlpzoo.layers.folding import has_hooks, may_merge, rounded, wide
 from mlpzoo.layers.grid_bound import GridBound, GridFound, Shapes
 from mlpzoo.layers.linear import rest
 from mlpzoo.layers.mixing import activated_tokens
@@ -172,7 +172,7 @@ class MultiScaleEmbed(nn.Module):
     def folded(self) -> nn.Module:
         """Itself with one kernel."""
         if len(self.wider) > 0 and may_merge(self.proj, *self.wider) and not has_hooks(self.wider):
-            weight = one_kernel(self.proj.weight, *(conv.get_parameter("weight") for conv in self.wider))
+            weight = one_kernel(*(wide(conv.get_parameter("weight")) for conv in (self.proj, *self.wider)))
             side = weight.shape[2]
             conv = nn.Conv2d(weight.shape[1], len(weight), side, self.stride, (side - self.stride) // 2, device="meta")
             conv.weight, conv.bias = rounded(weight, self.proj.weight), self.proj.bias
