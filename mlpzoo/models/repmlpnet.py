@@ -155,7 +155,7 @@ class LocalPartitions(nn.Module):
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """`(batch, height, width, channels)` to the same."""
-        rows_NZRS = rows_of(x_BHWC, len(self.weight), self.window)
+        rows_NZRS = rows_of(x_BHWC, self.weight.shape[0], self.window)
         y_NZRS = self.norm(rows_mixed(rows_NZRS, self.weight, impl=self.impl))
         for conv, norm in zip(self.convs, self.conv_norms, strict=True):
             y_NZRS = y_NZRS + norm(conv(rows_NZRS))

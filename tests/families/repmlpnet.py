@@ -39,7 +39,7 @@ CASE = FamilyCase(
     model="repmlpnet_t224",
     small={
         "img_size": (32, 64),
-        "embed_dims": (8, 12, 16, 24),
+        "embed_dims": (24, 24, 32, 48),
         "depths": (1, 2, 1, 1),
         "share_sets": (1, 3, 4, 6),
         "window_sizes": (8, 4, 2, 1),
