@@ -26,7 +26,12 @@ def peer_of(name: str) -> tuple[str, dict[str, Any]] | None:
     """timm's model of the same architecture, and the options that make it compute the same; None if timm has none."""
     for family in FAMILIES.values():
         if name in family.timm_twins:
-            return family.timm_twins[name], {"act_layer": get_act_layer(family.variants[name].act_layer)}
+            try:
+                options = {"act_layer": get_act_layer(family.variants[name].act_layer)}
+            except KeyError:
+                # An activation of the family's own: timm has no other in it.
+                options = {}
+            return family.timm_twins[name], options
     return None
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import mlpzoo
 from mlpzoo import _model_table
 from mlpzoo._model_table import ModelSize
-from mlpzoo.registry import family_of, measure_size, size_digest
+from mlpzoo._names import family_of
+from mlpzoo.registry import measure_size, size_digest
 
 README = Path(__file__).parents[1] / "README.md"
 MODELS = Path(__file__).parent / "models.md"

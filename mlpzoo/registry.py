@@ -1,34 +1,43 @@
-"""The names: every variant of every family, registered with timm, and what is known of each."""
+"""Models by name: creating them, listing them, and what is known of each."""
 
 import dataclasses
 import difflib
 import fnmatch
 import functools
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import timm
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 
 from mlpzoo._model_table import ModelSize, digest, measure, read_table
-from mlpzoo.models import CLASSIFICATION, FAMILIES, Backbone, Family, families
+from mlpzoo._names import config_with, default_tag, family_of, tags_of
+from mlpzoo._registration import register, register_all
+from mlpzoo.models import CLASSIFICATION, FAMILIES, families
 from mlpzoo.weights import (
     CONFIG,
     STATISTICS,
     WEIGHTS_NAMES,
     CheckpointError,
-    data_config,
     fetch_hub,
     load_checkpoint,
     load_folder,
     read_config,
     recognize,
-    released_file,
     weights_file,
 )
+
+__all__ = [
+    "ModelInfo",
+    "create_model",
+    "family_of",
+    "list_models",
+    "list_pretrained",
+    "model_info",
+    "register",
+    "register_all",
+]
 
 LOCAL = "local-dir:"
 HUB = "hf-hub:"
@@ -38,9 +47,6 @@ CREATED_BY = {
     "restoration": "mlpzoo.restoration.create_restorer",
 }
 """The function that builds networks of a task, and opens folders of them."""
-
-BUILD_OPTIONS = ("device", "dtype", "features_only", "out_indices", "feature_cls", "feature_cfg")
-"""Options of every model besides its config's fields."""
 
 
 def create_model(
@@ -203,8 +209,8 @@ def model_info(name: str) -> ModelInfo:
     check_name(name)
     base, _, tag = name.partition(".")
     family = family_of(base)
-    tags = _tags(family, base)
-    weights = family.weights.get(f"{base}.{tag or _default_tag(family, base)}")
+    tags = tags_of(family, base)
+    weights = family.weights.get(f"{base}.{tag or default_tag(family, base)}")
     data = timm.models.get_pretrained_cfg(name)
     size = read_table().get((base, size_digest(name))) or measure_size(name)
     return ModelInfo(
@@ -232,7 +238,7 @@ def size_digest(name: str) -> str:
     """A digest of all that tells how large a model is, of a name with or without a tag: see `mlpzoo._model_table`."""
     base, _, tag = name.partition(".")
     family = family_of(base)
-    weights = family.weights.get(f"{base}.{tag or _default_tag(family, base)}")
+    weights = family.weights.get(f"{base}.{tag or default_tag(family, base)}")
     config = config_with(family.variants[base], base, weights.overrides if weights else {})
     data = timm.models.get_pretrained_cfg(name)
     return digest(family.name, config, data.input_size, data.num_classes)
@@ -241,169 +247,6 @@ def size_digest(name: str) -> str:
 def measure_size(name: str) -> ModelSize:
     """Build a model on the meta device and count its parameters and multiply-accumulates."""
     return measure(timm.create_model(name, device="meta"), timm.models.get_pretrained_cfg(name).input_size)
-
-
-def config_with(
-    config: Any, name: str, overrides: Mapping[str, Any], build_options: Sequence[str] = BUILD_OPTIONS
-) -> Any:
-    """A variant's config with some fields replaced.
-
-    Args:
-        config: the variant's.
-        name: its name.
-        overrides: field to value.
-        build_options: what else a caller may give, for the error.
-
-    Raises:
-        TypeError: for a field the family does not have, listing those it has.
-        ValueError: for an unusable value.
-    """
-    known = [field.name for field in dataclasses.fields(config)]
-    wrong = [option for option in overrides if option not in known]
-    if wrong:
-        near = difflib.get_close_matches(wrong[0], [*known, *build_options], 1)
-        hint = f" (did you mean '{near[0]}'?)" if near else ""
-        raise TypeError(
-            f"{name} has no option '{wrong[0]}'{hint}. Its options: {', '.join(sorted(known))}. "
-            f"Every model also takes {', '.join(build_options[:4])}"
-        )
-    # JSON and YAML know no tuples.
-    return dataclasses.replace(config, **{key: tuple(v) if isinstance(v, list) else v for key, v in overrides.items()})
-
-
-def family_of(name: str) -> Family:
-    """The family of a model, whatever its task.
-
-    Raises:
-        ValueError: for an unknown name.
-    """
-    variant = name.split(".")[0]
-    for family in FAMILIES.values():
-        if variant in family.variants:
-            return family
-    near = difflib.get_close_matches(
-        variant, [name for family in FAMILIES.values() for name in family.variants], 3, 0.5
-    )
-    hint = f". The nearest: {', '.join(near)}" if near else ""
-    raise ValueError(f"unknown model '{variant}'{hint}. `mlpzoo.list_models()` lists all")
-
-
-def register(family: Family) -> None:
-    """Take a family up: its variants get names in `create_model` and timm, its files are loaded and identified.
-
-    The families of this package are registered when it is imported. Another package calls this for its own.
-
-    Args:
-        family: the family. Its model's class is defined in a module of its own.
-
-    Raises:
-        ValueError: when the family's name or a variant's is taken, here or in timm; nothing is registered then.
-    """
-    if FAMILIES.get(family.name, family) is not family:
-        raise ValueError(f"there is a family named '{family.name}' already: {FAMILIES[family.name].title}")
-    said = getattr(family.model, "family", None)
-    if said != family.name:
-        raise ValueError(f"the model of family '{family.name}' must have that name in `family`, not {said!r}")
-    if family.task == CLASSIFICATION:
-        taken = [name for name in family.variants if timm.is_model(name)]
-        if taken:
-            raise ValueError(f"there are models with these names already, here or in timm: {', '.join(taken)}")
-        _register_with_timm(family)
-    FAMILIES[family.name] = family
-
-
-def register_all() -> None:
-    """Register every family of this package."""
-    for family in list(FAMILIES.values()):
-        register(family)
-
-
-def _register_with_timm(family: Family) -> None:
-    """Give every variant an entrypoint in its family's module, where timm looks for it."""
-    module = sys.modules[family.model.__module__]
-    module.default_cfgs = generate_default_cfgs(_default_cfgs(family))  # type: ignore[attr-defined]
-    # `register_model` looks its function up in, and adds its name to, the module the function says it is from.
-    exported = list(getattr(module, "__all__", ()))
-    for name in family.variants:
-        entrypoint = _entrypoint(family, name)
-        setattr(module, name, entrypoint)
-        register_model(entrypoint)
-    module.__all__ = exported + list(family.variants)  # type: ignore[attr-defined]
-
-
-def _entrypoint(family: Family, name: str) -> Callable[..., nn.Module]:
-    def create(pretrained: bool = False, **options: Any) -> nn.Module:
-        tag = options.get("pretrained_cfg")
-        options.setdefault("cache_dir", None)
-        tags = _tags(family, name)
-        tagged = f"{name}.{tag if isinstance(tag, str) else _default_tag(family, name)}"
-        weights = family.weights.get(tagged)
-        trained_with = dict(weights.overrides) if weights else {}
-        if pretrained and tags and not tag and not weights:
-            named = ", ".join(f"{name}.{known}" for known in tags)
-            raise ValueError(f"no released file fits {name} as the paper has it: choose one of {named}")
-        released = None
-        if pretrained and weights and not _names_a_source(options):
-            # Ours verifies, resumes and keeps apart what timm would cache under one file name. Before anything is
-            # built, for a file may be missing.
-            released = released_file(tagged, weights, cache_dir=options["cache_dir"])
-
-        def build(device: Any = None, dtype: Any = None, **overrides: Any) -> Backbone:
-            config = config_with(family.variants[name], name, {**trained_with, **overrides})
-            return family.model(config, device=device, dtype=dtype)
-
-        model = build_model_with_cfg(
-            build,
-            name,
-            pretrained and released is None,
-            feature_cfg={"feature_cls": "getter", "out_indices": None if family.variants[name].has_stages else 3},
-            **options,
-        )
-        if isinstance(model, Backbone):
-            model._remember_input_size(model.config.data_size or model.pretrained_cfg["input_size"][1:])
-            # Those of a tag are no options that the caller gave.
-            model.remember_options(**{key: getattr(model.config, key) for key in trained_with})
-        if released:
-            load_checkpoint(model, released)
-        return model
-
-    create.__name__ = create.__qualname__ = name
-    create.__module__ = family.model.__module__
-    create.__doc__ = f"{family.title}: `mlpzoo.create_model({name!r})`."
-    return create
-
-
-def _default_cfgs(family: Family) -> dict[str, dict[str, Any]]:
-    """timm's data config of every variant and every released file."""
-    cfgs: dict[str, dict[str, Any]] = {}
-    for name, config in family.variants.items():
-        common = {
-            **family.data,
-            "first_conv": config.first_conv,
-            "classifier": "head",
-            "input_size": (config.in_chans, *(config.data_size or (224, 224))),
-            "fixed_input_size": config.image_size is not None,
-            "paper_ids": family.paper.replace("https://arxiv.org/abs/", "arXiv:"),
-            "paper_name": family.title,
-            "origin_url": family.code,
-            "license": family.license.lower(),
-        }
-        tags = _tags(family, name)
-        for tag in tags:
-            weights = family.weights[f"{name}.{tag}"]
-            cfgs[f"{name}.{tag}"] = {
-                **common,
-                **data_config(family, config_with(config, name, weights.overrides), weights),
-                "url": weights.url,
-                "hf_hub_id": weights.hub or None,
-                "custom_load": True,
-                "num_classes": weights.num_classes,
-                "license": weights.license.lower(),
-            }
-        if not _default_tag(family, name):
-            # The star makes timm build the bare name from this, though there may be files under tags.
-            cfgs[f"{name}.*" if tags else name] = common
-    return cfgs
 
 
 def _overlay(pretrained_cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -446,25 +289,6 @@ def folder_of(name: str, cache_dir: str | Path | None) -> Path:
     return path.parent
 
 
-def _names_a_source(options: Mapping[str, Any]) -> bool:
-    """Whether timm was told where the weights are: a data config instead of a tag, or one laid over it."""
-    overlay = options.get("pretrained_cfg_overlay") or {}
-    tag = options.get("pretrained_cfg")
-    return not isinstance(tag, str | None) or any(overlay.get(key) for key in ("file", "url", "hf_hub_id", "source"))
-
-
-def _default_tag(family: Family, name: str) -> str:
-    """The first tag of a variant, if its file was trained with the very network the bare name stands for."""
-    tag = next(iter(_tags(family, name)), "")
-    weights = family.weights.get(f"{name}.{tag}")
-    as_the_paper_has_it = weights and not weights.overrides and weights.num_classes == family.variants[name].num_classes
-    return tag if as_the_paper_has_it else ""
-
-
-def _tags(family: Family, name: str) -> list[str]:
-    return [tagged.split(".", 1)[1] for tagged in family.weights if tagged.split(".")[0] == name]
-
-
 def _created_elsewhere(task: str, wanted: str) -> str:
     creator = CREATED_BY.get(task)
     return f", which {creator} builds, not {CREATED_BY[wanted]}" if creator else ""
@@ -492,7 +316,7 @@ def check_name(name: str, task: str = CLASSIFICATION) -> None:
         hint = f"The nearest: {', '.join(near)}." if near else f"The models: {', '.join(names)}."
         argument = "" if task == CLASSIFICATION else f"task='{task}'"
         raise ValueError(f"unknown model '{base}'. {hint} `mlpzoo.list_models({argument})` lists all")
-    tags = _tags(family_of(base), base)
+    tags = tags_of(family_of(base), base)
     if tag and tag not in tags:
         known = f"it has {', '.join(f'{base}.{known}' for known in tags)}" if tags else "none are released for it"
         raise ValueError(f"unknown weights '{name}': {known}")

@@ -5,8 +5,9 @@ import pytest
 import mlpzoo
 from mlpzoo import registry
 from mlpzoo._model_table import PATH, ModelSize, digest, read_table, table_text
+from mlpzoo._names import family_of
 from mlpzoo.models import FAMILIES
-from mlpzoo.registry import family_of, measure_size, size_digest
+from mlpzoo.registry import measure_size, size_digest
 
 # Without its cache: what these tests change must not be remembered.
 describe = mlpzoo.model_info.__wrapped__

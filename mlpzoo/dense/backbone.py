@@ -10,11 +10,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mlpzoo._names import family_of
 from mlpzoo.dense.simple_pyramid import SimpleFeaturePyramid
 from mlpzoo.dense.window import WindowedFeatures
 from mlpzoo.models import Backbone
 from mlpzoo.models._base import take_indices
-from mlpzoo.registry import create_model, family_of
+from mlpzoo.registry import create_model
 
 STRIDES = (4, 8, 16, 32)
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mlpzoo._names import family_of
 from mlpzoo.dense.backbone import DenseBackbone
-from mlpzoo.registry import family_of
 
 try:
     from detectron2.config import LazyCall

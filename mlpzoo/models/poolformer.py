@@ -79,5 +79,4 @@ FAMILY = Family(
         reader("timm's layout", TIMM_PAIRS),
     ),
     to_timm=writer("timm's layout", TIMM_PAIRS),
-    timm_twins={f"metaformer_pool_{size}": f"poolformer_{size}" for size in ("s12", "s24", "s36", "m36", "m48")},
 )

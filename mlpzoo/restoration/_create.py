@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mlpzoo._names import config_with, family_of
 from mlpzoo.models import RESTORATION, Network
-from mlpzoo.registry import HUB, LOCAL, check_name, config_with, family_of, folder_of, list_models, read_folder
+from mlpzoo.registry import HUB, LOCAL, check_name, folder_of, list_models, read_folder
 from mlpzoo.restoration.releases import find_release
 from mlpzoo.weights import load_checkpoint, released_file, weights_file, write_folder
 

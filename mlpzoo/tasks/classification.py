@@ -11,9 +11,10 @@ from timm.data import Mixup
 from timm.loss import BinaryCrossEntropy, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
 
+from mlpzoo._names import BUILD_OPTIONS, family_of
 from mlpzoo.images import logger
 from mlpzoo.models import Backbone
-from mlpzoo.registry import BUILD_OPTIONS, create_model, family_of
+from mlpzoo.registry import create_model
 from mlpzoo.tasks.classification_images import Images
 from mlpzoo.tasks.classification_loaders import NOT_COUNTED, Loaders, validation_images, validation_loader
 from mlpzoo.tasks.classification_recipe import ClassificationRecipe, Loss, Model

@@ -9,9 +9,8 @@ import torch
 from dense.networks import COLUMNAR, assert_learns, image, small
 
 import mlpzoo
+from mlpzoo._names import family_of
 from mlpzoo.dense import DenseBackbone
-from mlpzoo.models import IsotropicConfig
-from mlpzoo.registry import family_of
 
 NAMES = timm.list_models("*_pyramid")
 
@@ -22,7 +21,8 @@ def create(family, **options):
 
 
 def test_which_networks_have_one():
-    isotropic = [name for name in mlpzoo.list_models() if isinstance(family_of(name).variants[name], IsotropicConfig)]
+    configs = {name: family_of(name).variants[name] for name in mlpzoo.list_models()}
+    isotropic = [name for name, config in configs.items() if config.has_positions and not config.has_stages]
     without = {name for name in isotropic if f"{name}_pyramid" not in NAMES}
     assert without == {"mixer_h14", "vit_h14"} | {name for name in isotropic if name.startswith("convmixer")}
     assert len(NAMES) == len(isotropic) - len(without)
