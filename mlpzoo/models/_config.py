@@ -44,6 +44,9 @@ class BackboneConfig:
     has_positions: ClassVar[bool] = True
     """Whether features tell of places in the image, as dense prediction needs them."""
 
+    shapeless_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields of the family's own that make another network without another name or shape in its files."""
+
     def __post_init__(self) -> None:
         """Refuse values no network can be built from."""
         self._require("num_classes", self.num_classes >= 0, "0 or more")

@@ -97,7 +97,9 @@ def stated_activation(file: TensorFile) -> str | None:
 
 
 def _differences(model: Network, release: Release) -> Iterator[str]:
-    for field, value in release.unseen.items():
+    variant = FAMILIES[model.family].variants[release.name.split(".")[0]]
+    own = {field: getattr(variant, field) for field in variant.shapeless_fields}
+    for field, value in (release.unseen | own).items():
         if getattr(model.config, field) != value:
             yield (
                 f"it is {release.name}, trained with {field}={value!r}, and the model runs "

@@ -289,3 +289,6 @@ def test_files_that_look_alike_are_told_apart_by_their_name(tmp_path):
     torch.save(state, tmp_path / "mine.pth")
     with pytest.raises(CheckpointError, match="metaformer_identity_s12 and metaformer_poolv2_s12 hold tensors of the"):
         mlpzoo.identify_checkpoint(tmp_path / "mine.pth")
+    model = mlpzoo.create_model("metaformer_poolv2_s12", device="cpu")
+    report = mlpzoo.load_checkpoint(model, tmp_path / "identityformer_s12.pth")
+    assert "it is metaformer_identity_s12.sail_in1k, trained with token_mixers=('identity'," in report.notes[0]
