@@ -22,9 +22,12 @@ from mlpzoo.layers.folding import ChannelScale, may_merge, scale_and_shift, with
 
 DROPS = {"drop_rate": 0.5, "proj_drop_rate": 0.5, "drop_path_rate": 0.5}
 OPTIONS = [
-    *((family, options) for family in tiny.NAMES for options in ({}, {"num_classes": 0, "in_chans": 5})),
-    *((family, {"global_pool": "", **DROPS}) for family in tiny.NAMES),
-    *((family, {"act_layer": "relu"}) for family in families.names()),
+    *((family, {}) for family in tiny.NAMES),
+    *(
+        pytest.param(family, options, marks=families.marks_of(family))
+        for family in families.names()
+        for options in ({"num_classes": 0, "in_chans": 5}, {"global_pool": "", **DROPS}, {"act_layer": "relu"})
+    ),
     *((family, options) for family in families.names() for options in families.CASES[family].settings),
 ]
 

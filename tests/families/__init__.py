@@ -9,9 +9,10 @@ authors' code.
 import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import pytest
 from cases import Case
 from torch import nn
 
@@ -115,6 +116,20 @@ def learning(network: nn.Module) -> dict[str, nn.Parameter]:
 def names() -> list[str]:
     """The families of classifiers, on which most tests run."""
     return [name for name, case in CASES.items() if case.task == "classification"]
+
+
+SAMPLE = ("mixer", "resmlp", "gmlp", "vit", "convmixer", "cyclemlp", "vip", "hire_mlp", "swin_mlp", "dfformer")
+"""A family of each kind: tokens, maps, pyramids, with BatchNorms, bound to grids, in windows, with filters."""
+
+
+def marks_of(family: str) -> list[pytest.MarkDecorator]:
+    """What marks a test of the house rather than of a family: only those of `SAMPLE` are in the default suite."""
+    return [] if family in SAMPLE else [pytest.mark.slow]
+
+
+def sampled(among: Iterable[str] | None = None) -> list[Any]:
+    """Families as parameters of such a test; all by default."""
+    return [pytest.param(name, marks=marks_of(name)) for name in (names() if among is None else among)]
 
 
 def conformance_cases() -> list[Case]:

@@ -14,10 +14,10 @@ GENERIC = {
     "models/test_compile.py": 1,
     "models/test_dynamic_size.py": 5,
     "models/test_features_only.py": 2,
-    "weights/test_formats.py": 3,
+    "weights/test_formats.py": 2,
     "weights/test_sizes.py": 1,
     "weights/test_released.py": 1,
-    "deploy/test_fold.py": 20,
+    "deploy/test_fold.py": 14,
 }
 """File to the least number of its tests that the new family comes under."""
 

@@ -9,6 +9,7 @@ import copy
 import pytest
 import torch
 from dense.networks import small
+from families import sampled
 from models import tiny
 
 from mlpzoo.dense import DenseBackbone
@@ -98,7 +99,7 @@ def named(edits=EDITS):
 
 
 @named([data, in_inference_mode, through_numpy])
-@pytest.mark.parametrize("family", tiny.NAMES)
+@pytest.mark.parametrize("family", sampled(tiny.NAMES))
 def test_networks(family, edit):
     size = tiny.create(family).config.image_size or (64, 96)
     assert_follows(lambda: lively(tiny.create(family)), torch.randn(2, 3, *size), edit)
@@ -108,7 +109,7 @@ BOUND = [name for name in tiny.NAMES if tiny.create(name).config.image_size]
 
 
 @named()
-@pytest.mark.parametrize("family", BOUND)
+@pytest.mark.parametrize("family", sampled(BOUND))
 def test_networks_that_follow_the_image(family, edit):
     height, width = tiny.create(family).config.image_size
     x = torch.randn(1, 3, 2 * height, width)
@@ -123,7 +124,7 @@ def test_backbones_for_dense_prediction(family, edit):
 
 
 @named([data, in_inference_mode])
-@pytest.mark.parametrize("family", tiny.NAMES)
+@pytest.mark.parametrize("family", sampled(tiny.NAMES))
 def test_folded_networks(family, edit):
     size = tiny.create(family).config.image_size or (64, 96)
     assert_follows(lambda: fold(lively(tiny.create(family))), torch.randn(1, 3, *size), edit)

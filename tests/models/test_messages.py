@@ -3,6 +3,7 @@
 import pytest
 import timm
 import torch
+from families import sampled
 from models import tiny
 from timm.data import resolve_data_config
 
@@ -28,7 +29,7 @@ def image_of(model):
     return torch.rand(2, 3, *(model.config.image_size or (64, 96)))
 
 
-@pytest.fixture(scope="module", params=tiny.NAMES)
+@pytest.fixture(scope="module", params=sampled(tiny.NAMES))
 def model(request):
     return tiny.create(request.param).eval()
 

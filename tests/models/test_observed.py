@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from families import CASES, learning, names, size_for
+from families import CASES, learning, sampled, size_for
 from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.utils import parametrizations, prune
@@ -15,7 +15,7 @@ from mlpzoo.layers import AxisLinear, CycleFC, MlpBlock, TokenLinear
 from mlpzoo.layers.spatial_gating import SpatialGatingMlp
 from mlpzoo.ops import _torch
 
-FAMILY = pytest.mark.parametrize("family", names())
+FAMILY = pytest.mark.parametrize("family", sampled())
 LINEARS = (nn.Linear, TokenLinear, AxisLinear, CycleFC)
 # What a release of PyTorch deprecates is not ours to change while it is there.
 DEPRECATED = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
