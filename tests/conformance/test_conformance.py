@@ -29,12 +29,22 @@ ones fire: of two threads, the reference twin is 1e-4 off and not 3e-6.
 """
 
 
+LARGEST = 31_000_000
+"""Parameters of the largest network in the default suite."""
+
+
+def is_slow(case: Case, dtype: torch.dtype) -> bool:
+    """Whether `make test-all` alone runs it."""
+    large = case.description["parameters"] > LARGEST
+    return large or case.slow or (case.slow_in_float64 and dtype == torch.float64)
+
+
 RUNS = [
     pytest.param(
         case,
         dtype,
         id=f"{case.name}-{dtype}",
-        marks=[pytest.mark.slow] if case.slow or (case.slow_in_float64 and dtype == torch.float64) else [],
+        marks=[pytest.mark.slow] * is_slow(case, dtype),
     )
     for case in conformance_cases()
     for dtype in OUTPUT

@@ -9,7 +9,7 @@ from mlpzoo.restoration import create_restorer
 
 CASE = FamilyCase(
     family="maxim",
-    conformance=(Case("MAXIM-S-1", "maxim_s1"), Case("MAXIM-S-2", "maxim_s2")),
+    conformance=(Case("MAXIM-S-1", "maxim_s1"), Case("MAXIM-S-2", "maxim_s2", slow=True)),
     task="restoration",
 )
 TINY = {"embed_dim": 4, "depth": 2, "num_groups": 1, "block_size_hr": 2, "grid_size_hr": 4, "block_size_lr": 2}
