@@ -20,7 +20,7 @@ from mlpzoo.layers.grid_bound import GridFound
 from mlpzoo.layers.patch_embed import check_image_size
 from mlpzoo.models._network import Network
 from mlpzoo.models._views import put_weights, resized_view, view_of
-from mlpzoo.ops._torch import surely_equal
+from mlpzoo.ops._torch import is_tracing, surely_equal
 from mlpzoo.ops.resize import Grid
 
 # A traced graph keeps it as one call: symbolic sizes cannot be compared while tracing.
@@ -63,7 +63,7 @@ def check_images(x_BIHW: Tensor, in_chans: int | None) -> None:
         x_BIHW: what a network was called with.
         in_chans: channels that it takes; any if None.
     """
-    if torch.jit.is_tracing():
+    if is_tracing():
         # Its sizes are tensors.
         return
     shape = tuple(x_BIHW.shape)

@@ -11,6 +11,7 @@ from torchvision.models import detection
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from mlpzoo.dense import FpnBackbone, fpn_backbone
+from mlpzoo.ops._torch import is_tracing
 
 DETECTORS: dict[str, type[nn.Module]] = {
     "retinanet": detection.RetinaNet,
@@ -188,7 +189,7 @@ def check_images(images: Sequence[Tensor], *, channels: int | None = None) -> No
             raise ValueError(
                 f"image {i} holds {image.dtype}, but a detector takes floating point in [0, 1]: divide by 255"
             )
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or is_tracing():
         return
     # One answer from the device for all of them. A resized image may leave the range by a rounding.
     extremes = torch.stack([torch.stack(torch.aminmax(image.detach())).float() for image in images]).cpu()
