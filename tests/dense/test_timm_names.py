@@ -70,7 +70,7 @@ def test_a_tag_chooses_the_networks_weights(monkeypatch):
         asked.append(tagged)
         raise mlpzoo.CheckpointError("offline")
 
-    monkeypatch.setattr("mlpzoo.registry.released_file", released_file)
+    monkeypatch.setattr("mlpzoo._registration.released_file", released_file)
     for tag in ("", ".miil_in21k"):
         with pytest.raises(mlpzoo.CheckpointError, match="offline"):
             timm.create_model(f"mixer_b16_pyramid{tag}", pretrained=True, features_only=True)
