@@ -7,10 +7,13 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from timm.layers import DropPath
 from torch import Tensor, nn
 
+from mlpzoo.layers.activation import create_activation
 from mlpzoo.layers.folding import channel_scale, is_fixed
 from mlpzoo.layers.grid_bound import GridAxes, GridBound
+from mlpzoo.layers.mlp import MlpBlock
 from mlpzoo.ops.axis_mixing import axis_mixing
 from mlpzoo.ops.dispatch import fast_path, one_call
 from mlpzoo.ops.resize import Grid
@@ -143,3 +146,50 @@ class AxialFusion(GridBound):
         if is_fixed(self.norm):
             self.register_module("norm", channel_scale(self.norm))
         return self
+
+
+class LocalAxialBlock(nn.Module):
+    """Local and axial mixing under one skip, then an MLP over the channels (sMLPNet, Caterpillar).
+
+    Args:
+        dim: channels.
+        local: the local mixing, `(batch, dim, height, width)` to the same.
+        grid: height and width of the map, in positions.
+        mlp_dim: hidden units of the MLP.
+        act_layer: name of the activations, see `create_activation`.
+        norm_eps: epsilon of the norms.
+        drop: dropout rate inside the MLP.
+        drop_path: stochastic depth rate of both branches.
+        impl: which implementations run.
+        dd: `device` and `dtype` of the parameters.
+
+    Shape:
+        `(batch, height, width, dim)` to the same.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        local: nn.Module,
+        grid: Grid,
+        mlp_dim: int,
+        *,
+        act_layer: str,
+        norm_eps: float = 1e-5,
+        drop: float = 0.0,
+        drop_path: float = 0.0,
+        impl: str = "auto",
+        **dd: Any,
+    ) -> None:
+        super().__init__()
+        self.local = local
+        self.axial = AxialFusion(dim, grid, create_activation(act_layer), norm_eps=norm_eps, impl=impl, **dd)
+        self.norm = nn.LayerNorm(dim, eps=norm_eps, **dd)
+        self.mlp = MlpBlock(dim, mlp_dim, act_layer=act_layer, drop=drop, impl=impl, **dd)
+        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """`(batch, height, width, dim)` to the same."""
+        mixed_BCHW = self.axial(self.local(x_BHWC.permute(0, 3, 1, 2)))
+        x_BHWC = x_BHWC + self.drop_path(mixed_BCHW.permute(0, 2, 3, 1))
+        return x_BHWC + self.drop_path(self.mlp(self.norm(x_BHWC)))

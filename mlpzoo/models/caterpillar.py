@@ -19,11 +19,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.layers import DropPath
 from torch import Tensor, nn
 
-from mlpzoo.layers import BatchNormNHWC, ConvEmbed, Downsample, MlpBlock, create_activation
-from mlpzoo.layers.axis_mixing import AxialFusion
+from mlpzoo.layers import BatchNormNHWC, ConvEmbed, Downsample, create_activation
+from mlpzoo.layers.axis_mixing import LocalAxialBlock
 from mlpzoo.layers.folding import channel_scale, is_fixed
 from mlpzoo.layers.linear import rest
 from mlpzoo.models._config import GridBoundConfig
@@ -31,7 +30,6 @@ from mlpzoo.models._family import Family, Weights
 from mlpzoo.models._keymap import KeyMap, Rule, pointwise_kernel
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig
 from mlpzoo.ops import fast_path
-from mlpzoo.ops.resize import Grid
 from mlpzoo.ops.shifted_pillars import shifted_pillars
 
 
@@ -106,30 +104,6 @@ class ShiftedPillars(nn.Module):
         return self
 
 
-class CaterpillarBlock(nn.Module):
-    """Local and axial mixing under one skip, then an MLP over the channels: `(B, H, W, C)` to the same."""
-
-    def __init__(
-        self, dim: int, grid: Grid, mlp_dim: int, config: CaterpillarConfig, *, drop_path: float, **dd: Any
-    ) -> None:
-        super().__init__()
-        options: dict[str, Any] = {"norm_eps": config.norm_eps, "impl": rest(config.impl), **dd}
-        self.local = ShiftedPillars(dim, create_activation(config.act_layer), **options)
-        self.axial = AxialFusion(dim, grid, create_activation(config.act_layer), **options)
-        mlp = MlpBlock(
-            dim, mlp_dim, act_layer=config.act_layer, drop=config.proj_drop_rate, impl=rest(config.impl), **dd
-        )
-        self.norm = nn.LayerNorm(dim, eps=config.norm_eps, **dd)
-        self.mlp = mlp
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
-
-    def forward(self, x_BHWC: Tensor) -> Tensor:
-        """`(batch, height, width, dim)` to the same."""
-        mixed_BCHW = self.axial(self.local(x_BHWC.permute(0, 3, 1, 2)))
-        x_BHWC = x_BHWC + self.drop_path(mixed_BCHW.permute(0, 2, 3, 1))
-        return x_BHWC + self.drop_path(self.mlp(self.norm(x_BHWC)))
-
-
 class Caterpillar(PyramidBackbone):
     """Patches, stages of Caterpillar blocks with convolutions between, BatchNorm, mean, head."""
 
@@ -164,11 +138,20 @@ class Caterpillar(PyramidBackbone):
         )
 
     def build_block(self, stage: int, number: int, *, drop_path: float, **dd: Any) -> nn.Module:
-        """One `CaterpillarBlock`."""
+        """Shifted pillars and mixing along the axes, then an MLP."""
         config = self.config
         dim = config.embed_dims[stage]
-        mlp_dim = int(dim * config.mlp_ratios[stage])
-        return CaterpillarBlock(dim, self.stage_grids[stage], mlp_dim, config, drop_path=drop_path, **dd)
+        options: dict[str, Any] = {"norm_eps": config.norm_eps, "impl": rest(config.impl), **dd}
+        return LocalAxialBlock(
+            dim,
+            ShiftedPillars(dim, create_activation(config.act_layer), **options),
+            self.stage_grids[stage],
+            int(dim * config.mlp_ratios[stage]),
+            act_layer=config.act_layer,
+            drop=config.proj_drop_rate,
+            drop_path=drop_path,
+            **options,
+        )
 
     def build_norm(self, dim: int, **dd: Any) -> nn.Module:
         """A BatchNorm."""

@@ -10,10 +10,10 @@ products with matrices, which exporters know.
 import dataclasses
 from typing import Any
 
-import torch.nn.functional as F
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from torch import Tensor, nn
+from torch import nn
 
+from mlpzoo.layers.squared_relu_mlp import SquaredReluMlp
 from mlpzoo.models._config import GridBoundConfig
 from mlpzoo.models._family import Family, Weights
 from mlpzoo.models._keymap import KeyMap, Rule
@@ -28,19 +28,6 @@ class DFFormerConfig(MetaFormerConfig, GridBoundConfig):
 
     token_mixers: tuple[str, ...] = ("dynamic_filter",) * 4
     map_norms: bool = False
-
-
-class SquaredReluMlp(nn.Module):
-    """What stands before the classifier: linear to four times the channels, relu², LayerNorm; `(…, C)` to `(…, 4C)`."""
-
-    def __init__(self, dim: int, **dd: Any) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, 4 * dim, **dd)
-        self.norm = nn.LayerNorm(4 * dim, **dd)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(..., dim)` to `(..., 4 * dim)`."""
-        return self.norm(F.relu(self.fc1(x)).square())
 
 
 class DFFormer(MetaFormer):

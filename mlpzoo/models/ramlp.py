@@ -10,7 +10,7 @@ Shape suffixes: B batch, H × W positions, C channels, M channels of the token m
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mlpzoo.layers import ConvEmbed, Downsample, MlpBlock, create_activation
 from mlpzoo.layers.folding import channel_scale, is_fixed
 from mlpzoo.layers.linear import apply_linear, apply_linear_to, rest
+from mlpzoo.layers.squared_relu_mlp import SquaredReluMlp
 from mlpzoo.models._family import Family, Weights
 from mlpzoo.models._keymap import KeyMap, Rule
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig, reset_linear
@@ -93,7 +94,7 @@ class RegionMixing(nn.Module):
 class RegionAwareMixing(nn.Module):
     """One branch of neighbourhoods and regions times one of plain channels, projected: `(B, H, W, C)` to the same."""
 
-    norm_after = {"pwconv2": "norm2"}  # noqa: RUF012
+    norm_after: ClassVar = {"pwconv2": "norm2"}
 
     def __init__(self, dim: int, mixed_dim: int, bands: int, head_dim: int, impl: str, **dd: Any) -> None:
         super().__init__()
@@ -169,19 +170,6 @@ class RaMLPBlock(nn.Module):
 def added(scale_C: Tensor | None, x_BHWC: Tensor, y_BHWC: Tensor) -> Tensor:
     """A branch added to its skip, which may have a factor for each channel."""
     return x_BHWC + y_BHWC if scale_C is None else torch.addcmul(y_BHWC, x_BHWC, scale_C)
-
-
-class SquaredReluMlp(nn.Module):
-    """What stands before the classifier: linear to four times the channels, relu², LayerNorm; `(…, C)` to `(…, 4C)`."""
-
-    def __init__(self, dim: int, **dd: Any) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, 4 * dim, **dd)
-        self.norm = nn.LayerNorm(4 * dim, **dd)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(..., dim)` to `(..., 4 * dim)`."""
-        return self.norm(F.relu(self.fc1(x)).square())
 
 
 class RaMLP(PyramidBackbone):

@@ -173,7 +173,8 @@ class LocalPartitions(nn.Module):
         unit = torch.eye(tokens, dtype=weight.dtype, device=weight.device).view(tokens, 1, window, window)
         for conv, norm in zip(self.convs, self.conv_norms, strict=True):
             assert isinstance(conv, nn.Conv2d)
-            scale_Z, shift_Z = scale_and_shift(norm)  # type: ignore[arg-type]
+            assert is_fixed(norm)
+            scale_Z, shift_Z = scale_and_shift(norm)
             kernel = wide(conv.weight) * scale_Z.view(-1, 1, 1, 1)
             for number in range(sets):
                 answer_TU = F.conv2d(unit, kernel[number : number + 1], padding=conv.padding).flatten(1)
@@ -273,6 +274,7 @@ class RepMLPNet(WindowedBackbone):
 
     family = "repmlpnet"
     config: RepMLPNetConfig
+    pytorch_init = True
 
     def build_stem(self, **dd: Any) -> nn.Module:
         """Patches of 4 pixels."""
@@ -291,17 +293,6 @@ class RepMLPNet(WindowedBackbone):
     def build_block(self, stage: int, number: int, *, drop_path: float, **dd: Any) -> nn.Module:
         """A `RepMLPBlock`."""
         return RepMLPBlock(self.config, stage, drop_path, **dd)
-
-    def reset_parameters(self) -> None:
-        """Draw everything as PyTorch does, like the authors."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d | nn.BatchNorm2d | LocalPartitions | MergedPartitions):
-                module.reset_parameters()
-
-    def reset_classifier_parameters(self) -> None:
-        """Draw the head as PyTorch does."""
-        if isinstance(self.head, nn.Linear):
-            self.head.reset_parameters()
 
 
 def _file(drive: str, top1: float) -> Weights:

@@ -14,18 +14,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.layers import DropPath
-from torch import Tensor, nn
+from torch import nn
 
-from mlpzoo.layers import BatchNormNHWC, ConvEmbed, Downsample, MlpBlock, create_activation
-from mlpzoo.layers.axis_mixing import AxialFusion
+from mlpzoo.layers import BatchNormNHWC, ConvEmbed, Downsample
+from mlpzoo.layers.axis_mixing import LocalAxialBlock
 from mlpzoo.layers.depthwise_mixing import DepthwiseMixing
 from mlpzoo.layers.linear import rest
 from mlpzoo.models._config import GridBoundConfig
 from mlpzoo.models._family import Family, Weights
 from mlpzoo.models._keymap import KeyMap, Rule, pointwise_kernel
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig
-from mlpzoo.ops.resize import Grid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,28 +31,6 @@ class SMLPNetConfig(PyramidConfig, GridBoundConfig):
     """Settings of an sMLPNet."""
 
     mlp_ratios: tuple[float, ...] = (3, 3, 3, 3)
-
-
-class SMLPBlock(nn.Module):
-    """Local and axial mixing under one skip, then an MLP over the channels: `(B, H, W, C)` to the same."""
-
-    def __init__(
-        self, dim: int, grid: Grid, mlp_dim: int, config: SMLPNetConfig, *, drop_path: float, **dd: Any
-    ) -> None:
-        super().__init__()
-        act, eps = config.act_layer, config.norm_eps
-        self.local = DepthwiseMixing(dim, act, eps, **dd)
-        self.axial = AxialFusion(dim, grid, create_activation(act), norm_eps=eps, impl=rest(config.impl), **dd)
-        mlp = MlpBlock(dim, mlp_dim, act_layer=act, drop=config.proj_drop_rate, impl=rest(config.impl), **dd)
-        self.norm = nn.LayerNorm(dim, eps=eps, **dd)
-        self.mlp = mlp
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
-
-    def forward(self, x_BHWC: Tensor) -> Tensor:
-        """`(batch, height, width, dim)` to the same."""
-        mixed_BCHW = self.axial(self.local(x_BHWC.permute(0, 3, 1, 2)))
-        x_BHWC = x_BHWC + self.drop_path(mixed_BCHW.permute(0, 2, 3, 1))
-        return x_BHWC + self.drop_path(self.mlp(self.norm(x_BHWC)))
 
 
 class SMLPNet(PyramidBackbone):
@@ -74,11 +50,21 @@ class SMLPNet(PyramidBackbone):
         return Downsample(before, after, 2, 2, bias=False, impl=self.config.impl, **dd)
 
     def build_block(self, stage: int, number: int, *, drop_path: float, **dd: Any) -> nn.Module:
-        """One `SMLPBlock`."""
+        """A depthwise convolution and mixing along the axes, then an MLP."""
         config = self.config
         dim = config.embed_dims[stage]
-        mlp_dim = int(dim * config.mlp_ratios[stage])
-        return SMLPBlock(dim, self.stage_grids[stage], mlp_dim, config, drop_path=drop_path, **dd)
+        return LocalAxialBlock(
+            dim,
+            DepthwiseMixing(dim, config.act_layer, config.norm_eps, **dd),
+            self.stage_grids[stage],
+            int(dim * config.mlp_ratios[stage]),
+            act_layer=config.act_layer,
+            norm_eps=config.norm_eps,
+            drop=config.proj_drop_rate,
+            drop_path=drop_path,
+            impl=rest(config.impl),
+            **dd,
+        )
 
     def build_norm(self, dim: int, **dd: Any) -> nn.Module:
         """A BatchNorm."""

@@ -147,7 +147,8 @@ def _matrices(
     forward = torch.cat([cos_FW, -sin_FW])
     back = torch.cat([cos_FW * times_F1, -sin_FW * times_F1]).T
     cos_HH, sin_HH = _waves(height, device)
-    return tuple(matrix.to(dtype).contiguous() for matrix in (forward, cos_HH, sin_HH, back))  # type: ignore[return-value]
+    forward, cos_HH, sin_HH, back = (matrix.to(dtype).contiguous() for matrix in (forward, cos_HH, sin_HH, back))
+    return forward, cos_HH, sin_HH, back
 
 
 def _waves(length: int, device: torch.device) -> tuple[Tensor, Tensor]:
