@@ -1,6 +1,7 @@
 """The settings that every backbone has, and those of backbones with weights bound to a grid."""
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -8,6 +9,12 @@ from timm.layers import to_2tuple
 
 from mlpzoo.ops._triton import require_triton
 from mlpzoo.ops.resize import Grid
+
+NEUTRAL = (
+    *("num_classes", "in_chans", "global_pool", "drop_rate", "proj_drop_rate", "drop_path_rate", "drop_path_decay"),
+    *("pos_drop_rate", "attn_drop_rate", "img_size", "dynamic_img_size", "feature_norms", "impl"),
+)
+"""Fields by which one network is trained, called or adapted in several ways."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,9 +51,6 @@ class BackboneConfig:
     has_positions: ClassVar[bool] = True
     """Whether features tell of places in the image, as dense prediction needs them."""
 
-    shapeless_fields: ClassVar[tuple[str, ...]] = ()
-    """Fields of the family's own that make another network without another name or shape in its files."""
-
     def __post_init__(self) -> None:
         """Refuse values no network can be built from."""
         self._require("num_classes", self.num_classes >= 0, "0 or more")
@@ -77,6 +81,16 @@ class BackboneConfig:
     def resizes_weights(self) -> bool:
         """Whether images of any size go in, met by weights resized to each."""
         return False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Fields that say what the network computes, as JSON has them: those without the ways to train and to call it.
+
+        Names and shapes of parameters do not tell all of them.
+        """
+        fields = (field.name for field in dataclasses.fields(self))
+        told = {name: getattr(self, name) for name in fields if name not in NEUTRAL and not name.endswith("_init")}
+        return json.loads(json.dumps(told))
 
     @property
     def in_timm(self) -> bool:

@@ -53,8 +53,6 @@ class MetaFormerConfig(PyramidConfig):
     act_layer: str = STAR_RELU
     norm_eps: float = 1e-6
 
-    shapeless_fields = ("token_mixers",)
-
     def __post_init__(self) -> None:
         """Refuse values no network can be built from."""
         super().__post_init__()

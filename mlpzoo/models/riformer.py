@@ -51,6 +51,9 @@ class RIFormer(FirstMetaFormer):
 def strip_backbone(names: Sequence[str]) -> list[str]:
     """Names without mmpretrain's `backbone.`; a lone `norm6.` is the final norm, among others it is a feature's."""
     bare = [name.removeprefix("backbone.") for name in names]
+    if not any("token_mixer." in name or "norm_reparam." in name for name in bare):
+        # PoolFormer's files have all other names too.
+        return [f"PoolFormer's {name}" for name in names]
     norms = {name.split(".")[0] for name in bare if name.startswith("norm")}
     if norms == {"norm6"}:
         bare = [name.replace("norm6.", "norm.", 1) if name.startswith("norm6.") else name for name in bare]

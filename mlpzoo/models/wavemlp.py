@@ -295,8 +295,6 @@ FORMATS = (
     KeyMap(
         "the authors' .pth.tar",
         (
-            # Counts of operations, which a profiler (thop) left in the files.
-            Rule(r"(.*\.)?total_(ops|params)", None),
             Rule(r"patch_embed\.proj\.(weight|bias)", r"stem.proj.\1"),
             Rule(rf"patch_embed\.norm\.{NORM}", r"stem.norm.\1"),
             Rule(rf"{PLACE}proj\.(weight|bias)", rf"{STAGE}downsample.proj.\2"),

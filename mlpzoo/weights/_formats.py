@@ -20,8 +20,8 @@ OWN = "our own layout"
 IMG_SIZE = "img_size"
 """The entry of a safetensors file's metadata that says which image size its weights are bound to, as JSON."""
 
-ACTIVATION = "act_layer"
-"""The entry that says which activation the network had, as JSON."""
+FAMILY, SETTINGS = "family", "settings"
+"""The entries that say which family's network it was, and its config's `settings` as JSON."""
 
 HEAD = ("head.weight", "head.bias")
 

@@ -18,6 +18,8 @@ CLASSIFIER = ("head.fc.weight", "head.fc.bias")
 EMA_PREFIXES = ("ema_model.", "model_ema.", "ema.")
 """What it puts before the names of a moving average."""
 DEEPEST = 8
+COUNTS = ("total_ops", "total_params")
+"""What thop adds to every module it counts the operations of; no parameters."""
 
 
 def weights_in(content: Any, *, prefer_ema: bool) -> tuple[Any, list[str]]:
@@ -65,7 +67,7 @@ def strip_prefixes(names: Iterable[str], *, prefer_ema: bool = True) -> tuple[di
             more = f" and {len(aside) - 3} more" if len(aside) > 3 else ""
             notes.append(f"read what begins with '{taken}', and left aside {', '.join(aside[:3])}{more}")
         stripped = groups[taken]
-    return stripped, notes
+    return {bare: name for bare, name in stripped.items() if bare.rpartition(".")[2] not in COUNTS}, notes
 
 
 def _chosen(

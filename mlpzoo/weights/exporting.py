@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mlpzoo.models import FAMILIES, Backbone, BackboneConfig, Family, Weights, families
 from mlpzoo.ops.resize import Grid
-from mlpzoo.weights._files import CheckpointError, shorten
+from mlpzoo.weights._files import shorten
 from mlpzoo.weights._writing import write_safetensors
 from mlpzoo.weights.folders import metadata, save_folder
 from mlpzoo.weights.identify import identify_checkpoint
@@ -134,9 +134,7 @@ def convert(
     name, _, tag = (model or "").partition(".")
     if name:
         _family(name)
-    found = identify_checkpoint(source, img_size=img_size)
-    if name not in ("", found.name):
-        raise CheckpointError(f"{source} is of {found.name}, not of {name}")
+    found = identify_checkpoint(source, img_size=img_size, name=name)
     family = _family(found.name)
     weights = family.weights.get(f"{name}.{tag}" if tag else found.release or "")
     if tag and not weights:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mlpzoo.models import Backbone
 from mlpzoo.weights._files import CheckpointError
-from mlpzoo.weights._formats import ACTIVATION, IMG_SIZE
+from mlpzoo.weights._formats import FAMILY, IMG_SIZE, SETTINGS
 from mlpzoo.weights._writing import replacing_all, save_tensors
 
 CONFIG = "config.json"
@@ -82,11 +82,11 @@ def write_folder(
 
 
 def metadata(model: nn.Module) -> dict[str, str]:
-    """What a safetensors file says besides its tensors: the image size they are bound to, and the activation."""
+    """What a safetensors file says besides its tensors: the image size they are bound to, the family, the settings."""
     if not isinstance(model, Backbone):
         return {}
-    about = {ACTIVATION: model.config.act_layer, IMG_SIZE: model.config.image_size}
-    return {key: json.dumps(value) for key, value in about.items() if value}
+    size = {IMG_SIZE: json.dumps(model.config.image_size)} if model.config.image_size else {}
+    return {**size, FAMILY: model.family, SETTINGS: json.dumps(model.config.settings)}
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:

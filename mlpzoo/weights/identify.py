@@ -10,6 +10,7 @@ from mlpzoo.models._keymap import Source, as_is
 from mlpzoo.ops.resize import Grid
 from mlpzoo.weights._files import CheckpointError, TensorFile, open_tensors
 from mlpzoo.weights._formats import (
+    FAMILY,
     OWN,
     planned_shapes,
     shapes_of,
@@ -17,7 +18,7 @@ from mlpzoo.weights._formats import (
     stated_size,
 )
 from mlpzoo.weights._nesting import strip_prefixes
-from mlpzoo.weights.recognize import UNSEEN, recognize, stated_activation
+from mlpzoo.weights.recognize import UNSEEN, recognize, stated_settings
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -31,14 +32,14 @@ class Identified:
         config: the variant's config with what differs in the file: classes, channels, image size and the like.
         format: the format found, for people.
         release: `name.tag` of the released file that it is, where it is one.
-        alike: other variants whose files hold the same names and shapes.
+        alike: other networks whose files hold the same names and shapes.
     """
 
     name: str
     config: BackboneConfig
     format: str
     release: str | None = None
-    alike: tuple[str, ...] = ()
+    alike: tuple["Identified", ...] = ()
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -48,62 +49,78 @@ class Identified:
         return {key: getattr(self.config, key) for key in fields if getattr(self.config, key) != getattr(variant, key)}
 
 
-def identify_checkpoint(path: str | Path, *, img_size: int | Grid | None = None) -> Identified:
+def identify_checkpoint(path: str | Path, *, img_size: int | Grid | None = None, name: str = "") -> Identified:
     """Find the variant whose parameters have the names and shapes that a file holds.
 
-    Only names and shapes are read, which do not tell everything. The activation is what the file says itself, or that
-    of the released file that it is by its name or hash; of any other file the variant's own, see `LoadReport.notes`.
-    Where the files of several variants look alike, as those of IdentityFormer and PoolFormerV2 do, the released file
-    decides.
+    Only names and shapes are read, which do not tell everything. The rest is what the file says itself, where it was
+    written here, or the activation of the released file that it is by its name or hash; of any other file it is the
+    variant's own, see `LoadReport.notes`. Where the files of several networks look alike, as those of IdentityFormer
+    and PoolFormerV2 do, the file itself, the released file or the caller decides.
 
     Args:
         path: the file, in any format that `load_checkpoint` reads.
         img_size: image height and width in pixels that the file was trained at, where its token grid is not square.
+        name: the variant that it is of, of several alike.
 
     Returns:
         The variant, and the config that the file fits.
 
     Raises:
-        CheckpointError: when it is damaged, of no variant known here, or of several alike.
+        CheckpointError: when it is damaged, of no variant known here, of several alike, or not of the one named.
     """
     with open_tensors(Path(path)) as file:
         found = identify(file, img_size)
-        said = stated_activation(file)
+        said = stated_settings(file)
     if not found:
         raise CheckpointError(
             f"cannot tell what {path} is of: its names and shapes are those of no variant known here. Name the model, "
             "and its options where it is one of your own making"
         )
-    family = next(family for family in families() if found.name in family.variants)
-    release = recognize(Path(path), family)
-    variant = release.name.split(".")[0] if release else ""
-    if found.alike:
-        same = (found.name, *found.alike)
-        if variant not in same:
-            raise CheckpointError(
-                f"cannot tell what {path} is of: {', '.join(same[:-1])} and {same[-1]} hold tensors of the same names "
-                f"and shapes. Name the model, as in create_model('{same[0]}', checkpoint_path=...)"
-            )
-        config = dataclasses.replace(_variant(variant), **found.overrides)
-        found = dataclasses.replace(found, name=variant, config=config, alike=())
-    if said is not None:
-        return dataclasses.replace(found, config=dataclasses.replace(found.config, act_layer=said))
-    if release is None or variant != found.name:
+    same = {each.name: each for each in (found, *found.alike)}
+    if name and name not in same:
+        raise CheckpointError(f"{path} is of {' or '.join(same)}, not of {name}")
+    release = recognize(Path(path), *(family for family in families() if set(same) & set(family.variants)))
+    variant = name or (release.name.split(".")[0] if release else "")
+    if found.alike and variant not in same:
+        *most, last = same
+        raise CheckpointError(
+            f"cannot tell what {path} is of: {', '.join(most)} and {last} hold tensors of the same names and shapes. "
+            f"Name the model, as in create_model('{found.name}', checkpoint_path=...)"
+        )
+    found = dataclasses.replace(same.get(variant, found), alike=())
+    if said is not None or release is None or release.name.split(".")[0] != found.name:
         return found
     unseen = {key: release.unseen[key] for key in UNSEEN if key in release.unseen}
     return dataclasses.replace(found, config=dataclasses.replace(found.config, **unseen), release=release.name)
 
 
 def identify(file: TensorFile, img_size: int | Grid | None = None) -> Identified | None:
-    """What an open file is of, the first of several alike; None if unknown."""
-    # Families name their tensors differently: the first that has a network like it is the only one.
-    candidates = next(filter(None, (list(_candidates(family, file, img_size)) for family in families())), None)
-    if candidates is None:
+    """What an open file is of, the nearest of several alike; None if unknown."""
+    said, origin = stated_settings(file), file.metadata.get(FAMILY)
+    nearest: list[Identified] = []
+    for family in families():
+        if said is None or family.name == origin:
+            found = [_as_stated(each, said or {}) for each in _candidates(family, file, img_size)]
+            least = min((len(each.overrides) for each in found), default=0)
+            nearest += {each.name: each for each in found if len(each.overrides) == least}.values()
+    if not nearest:
         return None
-    first = candidates[0]
-    alike = dict.fromkeys(found.name for found in candidates if found.overrides == first.overrides)
-    alike.pop(first.name, None)
-    return dataclasses.replace(first, alike=tuple(alike))
+    nearest.sort(key=lambda each: len(each.overrides))
+    return dataclasses.replace(nearest[0], alike=() if said else tuple(nearest[1:]))
+
+
+def _as_stated(found: Identified, settings: Mapping[str, Any]) -> Identified:
+    """With the settings that a file says its network had."""
+    own = found.config.settings
+    told = {key: _hashable(value) for key, value in settings.items() if key in own and own[key] != value}
+    try:
+        return dataclasses.replace(found, config=dataclasses.replace(found.config, **told))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"its metadata give settings that no network has: {error}") from None
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 def _variant(name: str) -> BackboneConfig:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mlpzoo.models import FAMILIES, BackboneConfig, Family, Network, Weights
 from mlpzoo.weights._files import NpzFile, TensorFile
-from mlpzoo.weights._formats import ACTIVATION, IMG_SIZE, OWN
+from mlpzoo.weights._formats import FAMILY, IMG_SIZE, OWN, SETTINGS
 from mlpzoo.weights.download import cached_path, hash_in_name, sha256_of
 
 UNSEEN = ("act_layer", "norm_eps")
@@ -66,11 +66,15 @@ def doubts(model: Network, path: Path, file: TensorFile, format: str) -> list[st
     if not isinstance(config, BackboneConfig):
         return []
     family = FAMILIES[model.family]
-    said = stated_activation(file)
+    said = stated_settings(file)
     if said is not None:
-        return (
-            [] if said == config.act_layer else [_act_doubt("it was saved from a network that runs", (said,), config)]
-        )
+        origin = file.metadata.get(FAMILY, family.name)
+        other = [f"it was saved from a network of the family '{origin}'"] if origin != family.name else []
+        own = config.settings
+        differing = [key for key, value in said.items() if key in own and own[key] != value]
+        return other + [
+            _doubt("it was saved from a network that runs", key, (said[key],), own[key]) for key in differing
+        ]
     release = recognize(path, family)
     if release is not None:
         return list(_differences(model, release))
@@ -84,26 +88,29 @@ def doubts(model: Network, path: Path, file: TensorFile, format: str) -> list[st
     usual = _usual_activations(family, config, file, format)
     if not usual or config.act_layer in usual:
         return []
-    return [_act_doubt("released files of its kind were trained with", usual, config)]
+    return [_doubt("released files of its kind were trained with", "act_layer", usual, config.act_layer)]
 
 
-def stated_activation(file: TensorFile) -> str | None:
-    """The activation that a file written here says it was saved with."""
+def stated_settings(file: TensorFile) -> dict[str, Any] | None:
+    """The settings that a file written here says its network had."""
     try:
-        said = json.loads(file.metadata[ACTIVATION])
+        said = json.loads(file.metadata[SETTINGS])
     except (KeyError, ValueError):
         return None
-    return said if isinstance(said, str) else None
+    return said if isinstance(said, dict) else None
 
 
 def _differences(model: Network, release: Release) -> Iterator[str]:
     variant = FAMILIES[model.family].variants[release.name.split(".")[0]]
-    own = {field: getattr(variant, field) for field in variant.shapeless_fields}
-    for field, value in (release.unseen | own).items():
-        if getattr(model.config, field) != value:
+    # Numbers are told by shapes, or were checked with them.
+    words = {key: value for key, value in variant.settings.items() if _is_word(value)}
+    trained_with = words | release.unseen
+    own = model.config.settings
+    for field, value in trained_with.items():
+        if field in own and own[field] != value:
             yield (
-                f"it is {release.name}, trained with {field}={value!r}, and the model runs "
-                f"{getattr(model.config, field)!r}: create_model({release.name!r}) runs it as it was trained"
+                f"it is {release.name}, trained with {field}={value!r}, and the model runs {own[field]!r}: "
+                f"create_model({release.name!r}) runs it as it was trained"
             )
     data = getattr(model, "pretrained_cfg", None) or {}
     known = {key: tuple(data[key]) for key in ("mean", "std") if data.get(key)}
@@ -115,10 +122,13 @@ def _differences(model: Network, release: Release) -> Iterator[str]:
         )
 
 
-def _act_doubt(what: str, acts: tuple[str, ...], config: BackboneConfig) -> str:
-    named = " or ".join(f"act_layer={act!r}" for act in acts)
-    rest = f"and the model runs {config.act_layer!r}: names and shapes do not tell which is right, so say it"
-    return f"{what} {named}, {rest}"
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str | bool) or (isinstance(value, list) and value != [] and all(map(_is_word, value)))
+
+
+def _doubt(what: str, field: str, values: tuple[Any, ...], own: Any) -> str:
+    named = " or ".join(f"{field}={value!r}" for value in values)
+    return f"{what} {named}, and the model runs {own!r}: names and shapes do not tell which is right, so say it"
 
 
 def _usual_activations(family: Family, config: BackboneConfig, file: TensorFile, format: str) -> tuple[str, ...]:

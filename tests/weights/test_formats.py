@@ -43,7 +43,7 @@ def test_authors_files_of_every_variant(family, name):
     for key_list in CASES[family].key_lists:
         found = identify(NamesAndShapes(key_list(config)))
         assert found.overrides == {}
-        assert {found.name, *found.alike} == {name, *CASES[family].alike.get(name, ())}
+        assert {found.name, *(each.name for each in found.alike)} == {name, *CASES[family].alike.get(name, ())}
 
 
 @pytest.mark.parametrize("family", CASES_WITH_LISTS)
@@ -291,4 +291,45 @@ def test_files_that_look_alike_are_told_apart_by_their_name(tmp_path):
         mlpzoo.identify_checkpoint(tmp_path / "mine.pth")
     model = mlpzoo.create_model("metaformer_poolv2_s12", device="cpu")
     report = mlpzoo.load_checkpoint(model, tmp_path / "identityformer_s12.pth")
-    assert "it is metaformer_identity_s12.sail_in1k, trained with token_mixers=('identity'," in report.notes[0]
+    assert "it is metaformer_identity_s12.sail_in1k, trained with token_mixers=['identity'," in report.notes[0]
+
+
+def test_a_file_written_here_says_what_it_is_of(tmp_path):
+    """What its tensors do not tell: a token mixer without parameters, where partitions go, the family."""
+    identity = mlpzoo.create_model("metaformer_identity_s12")
+    mlpzoo.weights.save_safetensors(identity, tmp_path / "identity.safetensors")
+    found = mlpzoo.identify_checkpoint(tmp_path / "identity.safetensors")
+    assert (found.name, found.overrides) == ("metaformer_identity_s12", {})
+    pool = mlpzoo.create_model("metaformer_poolv2_s12")
+    (note,) = mlpzoo.load_checkpoint(pool, tmp_path / "identity.safetensors").notes
+    assert "saved from a network that runs token_mixers=['identity'," in note
+
+    small = CASES["repmlpnet"].small
+    moved = mlpzoo.create_model("repmlpnet_t224", exact=False, **small)
+    mlpzoo.weights.save_safetensors(moved, tmp_path / "moved.safetensors")
+    (note,) = mlpzoo.load_checkpoint(
+        mlpzoo.create_model("repmlpnet_t224", **small), tmp_path / "moved.safetensors"
+    ).notes
+    assert "runs exact=False, and the model runs True" in note
+
+
+def test_networks_of_two_families_that_look_alike(tmp_path):
+    """A PoolFormer without its pooling, which has no parameters, is a RIFormer in deploy form."""
+    riformer = mlpzoo.create_model("riformer_s12", deploy=True)
+    torch.save(riformer.state_dict(), tmp_path / "mine.pth")
+    with pytest.raises(CheckpointError, match="metaformer_pool_s12 and riformer_s12 hold tensors of the same names"):
+        mlpzoo.identify_checkpoint(tmp_path / "mine.pth")
+    with pytest.raises(CheckpointError, match="is of metaformer_pool_s12 or riformer_s12, not of mixer_b16"):
+        mlpzoo.identify_checkpoint(tmp_path / "mine.pth", name="mixer_b16")
+    done = mlpzoo.convert(tmp_path / "mine.pth", tmp_path / "mine.safetensors", model="riformer_s12")
+    assert (done.name, done.options) == ("riformer_s12", {"deploy": True})
+    assert mlpzoo.identify_checkpoint(tmp_path / "mine.safetensors").name == "riformer_s12"
+    report = mlpzoo.load_checkpoint(mlpzoo.create_model("metaformer_pool_s12"), tmp_path / "mine.safetensors")
+    assert "it was saved from a network of the family 'riformer'" in report.notes
+
+
+def test_counts_of_operations_are_left_aside(tmp_path):
+    model = CASES["riformer"].create()
+    counted = {**model.state_dict(), "total_ops": torch.zeros(1), "stages.0.blocks.0.total_params": torch.zeros(1)}
+    torch.save(counted, tmp_path / "counted.pth")
+    assert mlpzoo.load_checkpoint(CASES["riformer"].create(), tmp_path / "counted.pth").left_out == ()
