@@ -229,6 +229,11 @@ class IsotropicMapBackbone(_Blocks, MapBackbone):
         stride = 1 if self.config.image_size is None else stride_of(self.stem)
         return stride, stride
 
+    @property
+    def least_side(self) -> int:
+        """One patch."""
+        return stride_of(self.stem)
+
     def grid_at(self, img_size: Grid) -> Grid:
         """Height and width of the map for an image of so many pixels."""
         return grid_after(self.stem, img_size)

@@ -116,7 +116,7 @@ class PyramidBackbone(MapBackbone):
     - where it differs: `build_norm(dim)` for the final norm and those of the features (`nn.Identity()` for none),
       `norm_after_pool`, `build_stage` for stages whose blocks share something, `walk` for stages that take more than
       what left the one before, `reset_parameters` or `pytorch_init`,
-      `build_feature_norm`, `size_multiple`, `least_side`, `grids_at`;
+      `build_feature_norm`, `size_multiple`, `grids_at`;
     - `map_layout = "NCHW"` for a network of convolutions and BatchNorms.
 
     Args:
@@ -154,6 +154,7 @@ class PyramidBackbone(MapBackbone):
         if config.data_size is not None:
             self.check_size(config.data_size)
             self.stage_grids = _grids_of(self.stem, downsamples, config.data_size)
+        self._least_side = _least_side(self.stem, downsamples)
         rates = config.drop_path_rates(sum(config.depths))
         stages = []
         for i, (depth, downsample) in enumerate(zip(config.depths, downsamples, strict=True)):
@@ -226,6 +227,11 @@ class PyramidBackbone(MapBackbone):
         """Draw the head as every other linear map."""
         if isinstance(self.head, nn.Linear):
             self.head.reset_parameters() if self.pytorch_init else reset_linear(self.head)
+
+    @property
+    def least_side(self) -> int:
+        """The side of the smallest square image that leaves every stage a position."""
+        return self._least_side
 
     @property
     def size_multiple(self) -> Grid:
@@ -303,3 +309,11 @@ def _grids_of(stem: nn.Module, downsamples: Sequence[nn.Module], img_size: Grid)
         grid = grid_after(downsample, grid)
         grids.append(grid)
     return tuple(grids)
+
+
+def _least_side(stem: nn.Module, downsamples: Sequence[nn.Module]) -> int:
+    """Pixels of the smallest square image of which every stage has a position."""
+    side = 1
+    while min(min(grid) for grid in _grids_of(stem, downsamples, (side, side))) < 1:
+        side += 1
+    return side

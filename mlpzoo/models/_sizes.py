@@ -251,7 +251,8 @@ class SizedNetwork(Network):
         if bound is None:
             if self.size_multiple != (1, 1):
                 check_multiple((height, width), self.size_multiple, self.size_hint)
-            if self.least_side > 1:
+            # A compiler would make every size it compiles for answer to it.
+            if self.least_side > 1 and not torch.compiler.is_compiling():
                 check_least((height, width), self.least_side)
             return self, x_BIHW
         if not self.dynamic_img_size:

@@ -23,6 +23,7 @@ from mlpzoo.models._family import Family, Weights
 from mlpzoo.models._keymap import KeyMap, Rule
 from mlpzoo.models._pyramid import PyramidBackbone, PyramidConfig
 from mlpzoo.ops import channels_last
+from mlpzoo.ops.resize import Grid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,10 @@ class ConvTokenizer(nn.Sequential):
             ConvNormReLU(dim // 2, dim, 3, **dd),
         )
         self.impl = impl
+
+    def grid_after(self, grid: Grid) -> Grid:
+        """Height and width of the map for those of an image: a quarter, rounded up."""
+        return -(-grid[0] // 4), -(-grid[1] // 4)
 
     def forward(self, x_BIHW: Tensor) -> Tensor:
         """`(batch, in_chans, height, width)` to `(batch, height', width', dim)`; sides are rounded up."""

@@ -50,6 +50,8 @@ class RaftMLPConfig(PyramidConfig, GridBoundConfig):
         kernels: how many kernels each stage's embedding has, each twice as wide as the one before; the first is as wide
             as the patch.
         token_ratio: hidden units of token mixing for every number mixed.
+        token_size: image height and width in pixels whose lines are those numbers where weights are resized: hidden
+            units do not follow `img_size` then, so that a file fits at every size.
         raft: parts of the channels that are mixed with each other along a line.
     """
 
@@ -60,6 +62,7 @@ class RaftMLPConfig(PyramidConfig, GridBoundConfig):
     patch_sizes: tuple[int, ...] = (4, 2, 2, 2)
     kernels: tuple[int, ...] = (2, 2, 2, 1)
     token_ratio: float = 2.0
+    token_size: int | Grid = 224
     raft: int = 2
 
     def __post_init__(self) -> None:
@@ -83,6 +86,13 @@ class RaftMLPConfig(PyramidConfig, GridBoundConfig):
     def data_size(self) -> Grid:
         """Image height and width in pixels that weights were made for."""
         height, width = to_2tuple(self.img_size)
+        return height, width
+
+    def lines(self, stage: int) -> Grid:
+        """Positions of a line along the height and along the width that a stage's hidden units are counted for."""
+        height, width = to_2tuple(self.img_size if self.token_resize == "maps" else self.token_size)
+        for patch in self.patch_sizes[: stage + 1]:
+            height, width = -(-height // patch), -(-width // patch)
         return height, width
 
     @property
@@ -186,18 +196,21 @@ class RaftMixing(GridBound):
     Args:
         dim: channels.
         grid: height and width of the map, in positions.
+        lines: those that hidden units are counted for.
         axis: 1 for lines along the height, 2 along the width.
         config: the network's.
         drop_path: stochastic depth rate.
         dd: `device` and `dtype` of the parameters.
     """
 
-    def __init__(self, dim: int, grid: Grid, axis: int, config: RaftMLPConfig, *, drop_path: float, **dd: Any) -> None:
+    def __init__(
+        self, dim: int, grid: Grid, lines: Grid, axis: int, config: RaftMLPConfig, *, drop_path: float, **dd: Any
+    ) -> None:
         super().__init__()
         self.grid, self.axis, self.raft, self.impl = grid, axis, config.raft, rest(config.impl)
         self.norm = nn.LayerNorm(dim, eps=config.norm_eps, **dd)
         size = config.raft * grid[axis - 1]
-        hidden = int(size * config.token_ratio)
+        hidden = int(config.raft * lines[axis - 1] * config.token_ratio)
         self.fc1 = TokenLinear(size, hidden, impl=self.impl, **dd)
         self.act = create_activation(config.act_layer)
         self.drop1 = nn.Dropout(config.proj_drop_rate)
@@ -237,11 +250,11 @@ class RaftBlock(nn.Module):
     """
 
     def __init__(
-        self, dim: int, grid: Grid, mlp_dim: int, config: RaftMLPConfig, *, drop_path: float, **dd: Any
+        self, dim: int, grid: Grid, lines: Grid, mlp_dim: int, config: RaftMLPConfig, *, drop_path: float, **dd: Any
     ) -> None:
         super().__init__()
-        self.mix_h = RaftMixing(dim, grid, 1, config, drop_path=drop_path, **dd)
-        self.mix_w = RaftMixing(dim, grid, 2, config, drop_path=drop_path, **dd)
+        self.mix_h = RaftMixing(dim, grid, lines, 1, config, drop_path=drop_path, **dd)
+        self.mix_w = RaftMixing(dim, grid, lines, 2, config, drop_path=drop_path, **dd)
         self.norm = nn.LayerNorm(dim, eps=config.norm_eps, **dd)
         options: dict[str, Any] = {"act_layer": config.act_layer, "drop": config.proj_drop_rate}
         self.mlp = MlpBlock(dim, mlp_dim, impl=rest(config.impl), **options, **dd)
@@ -282,7 +295,8 @@ class RaftMLP(PyramidBackbone):
         config = self.config
         dim = config.embed_dims[stage]
         mlp_dim = int(dim * config.mlp_ratios[stage])
-        return RaftBlock(dim, self.stage_grids[stage], mlp_dim, config, drop_path=drop_path, **dd)
+        lines = config.lines(stage)
+        return RaftBlock(dim, self.stage_grids[stage], lines, mlp_dim, config, drop_path=drop_path, **dd)
 
     def build_feature_norm(self, dim: int, **dd: Any) -> nn.Module:
         """None: the authors' dense code has no norms."""

@@ -134,11 +134,6 @@ class ShiftVit(PyramidBackbone):
     config: ShiftVitConfig
     draw_convolutions = True
 
-    @property
-    def least_side(self) -> int:
-        """The stride of the last stage: a map that fills no patch leaves nothing."""
-        return self.reductions[-1]
-
     def build_stem(self, **dd: Any) -> nn.Module:
         """Patches that do not overlap, and a norm."""
         config = self.config

@@ -273,3 +273,15 @@ def test_sizes_that_are_none(stated, tmp_path):
     save_file(model.state_dict(), tmp_path / "file.safetensors", metadata={"img_size": stated})
     with pytest.raises(CheckpointError, match="image size"):
         mlpzoo.load_checkpoint(model, tmp_path / "file.safetensors")
+
+
+def test_raftmlp_by_resized_weights_loads_a_file_of_another_size(tmp_path):
+    """Hidden units do not follow the image, so the file fits; it is as if the network were resized afterwards."""
+    small = {key: value for key, value in CASES["raftmlp"].small.items() if key != "img_size"}
+    options = {**small, "token_resize": "weights", "num_classes": 7}
+    trained = mlpzoo.create_model("raftmlp_s", img_size=64, **options).eval()
+    torch.save(trained.state_dict(), tmp_path / "trained.pth")
+    loaded = mlpzoo.create_model("raftmlp_s", img_size=96, checkpoint_path=tmp_path / "trained.pth", **options).eval()
+    trained.set_input_size(96)
+    x = torch.randn(2, 3, 96, 96)
+    torch.testing.assert_close(loaded(x), trained(x))
