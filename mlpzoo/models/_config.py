@@ -48,6 +48,8 @@ class BackboneConfig:
 
     has_stages: ClassVar[bool] = False
     """Whether the network's parts are stages of falling resolution, each of which gives a feature map of its own."""
+    dense_prefixes: ClassVar[tuple[str, ...]] = ()
+    """What the names of parameters begin with that files of dense prediction have and classifiers do without."""
     has_positions: ClassVar[bool] = True
     """Whether features tell of places in the image, as dense prediction needs them."""
 

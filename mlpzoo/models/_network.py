@@ -13,7 +13,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 class Network(nn.Module):
     """A network that is built from a config alone, as `type(self)(config, device=, dtype=)`, and loaded from files.
 
-    Of the config the loader asks `first_conv`, `optional_prefixes` and `image_size`, see `BackboneConfig`.
+    Of the config the loader asks `first_conv`, `optional_prefixes`, `dense_prefixes` and `image_size`, see
+    `BackboneConfig`.
     """
 
     family: ClassVar[str] = ""

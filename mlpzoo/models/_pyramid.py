@@ -40,6 +40,7 @@ class PyramidConfig(BackboneConfig):
     norm_eps: float = 1e-5
 
     has_stages = True
+    dense_prefixes = ("feature_norms.",)
 
     def __post_init__(self) -> None:
         """Refuse values no network can be built from."""

@@ -103,6 +103,11 @@ class MaximConfig:
         return ""
 
     @property
+    def dense_prefixes(self) -> tuple[str, ...]:
+        """There are no files of dense prediction."""
+        return ()
+
+    @property
     def optional_prefixes(self) -> tuple[str, ...]:
         """None: a file must hold every parameter."""
         return ()

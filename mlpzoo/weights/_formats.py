@@ -34,14 +34,25 @@ def shapes_of(network: Network) -> dict[str, tuple[int, ...]]:
 
 
 def choose_plan(
-    family: str, names: Mapping[str, str], wanted: Mapping[str, tuple[int, ...]], file: TensorFile
+    family: str,
+    names: Mapping[str, str],
+    wanted: Mapping[str, tuple[int, ...]],
+    file: TensorFile,
+    known: tuple[str, ...] = (),
 ) -> tuple[Plan, list[str], str]:
     """The format that knows most of a file's names and, of those, gives most of the tensors the rank they have here.
+
+    Args:
+        family: whose formats.
+        names: bare names to names in the file.
+        wanted: our names to shapes.
+        file: what they are in.
+        known: what names of ours may begin with besides.
 
     Returns:
         The plan, the names it does not account for, and the format's title.
     """
-    own = {name: [Source(name, as_is)] for name in names if name in wanted or name in HEAD}
+    own = {name: [Source(name, as_is)] for name in names if name in wanted or name in HEAD or name.startswith(known)}
     candidates = [(own, [name for name in names if name not in own], OWN)]
     found = {bare: file.shapes[name] for bare, name in names.items()}
     candidates += [(*key_map.plan(found), key_map.title) for key_map in FAMILIES[family].formats]

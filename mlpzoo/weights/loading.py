@@ -151,12 +151,16 @@ def _fit(
     # What somebody replaced by hand counts as it is.
     by_hand = {name: shape for name, shape in own.items() if wanted.get(name) != shape}
     wanted |= by_hand
-    plan, unknown, title = choose_plan(backbone.family, names, wanted, file)
+    dense = backbone.config.dense_prefixes
+    plan, unknown, title = choose_plan(backbone.family, names, wanted, file, dense)
     if unknown:
         raise CheckpointError(
             f"it is no {FAMILIES[backbone.family].title} checkpoint in a known format, or one of a larger network: "
             f"{len(unknown)} of {len(names)} names are unknown ({shorten(unknown)}).{_recognized(file, img_size)}"
         )
+    without = [name for name in plan if name.startswith(dense) and name not in wanted] if dense else []
+    for name in without:
+        del plan[name]
     shapes = planned_shapes(plan, names, file)
     stated = stated_size(img_size, file.metadata)
     trained_with, adapted = source_config(as_built, shapes, stated, trust_count=title == OWN)
@@ -169,6 +173,12 @@ def _fit(
     for prefix in backbone.config.optional_prefixes:
         if not any(name.startswith(prefix) for name in plan):
             fresh |= {name for name in needed if name.startswith(prefix)}
+    if without and not any(name.startswith("norm.") for name in plan):
+        fresh |= {name for name in needed if name.startswith(("norm.", "pre_logits."))}
+        notes = [
+            *notes,
+            "it is of dense prediction: its norms of feature maps were left out, and the final norm is fresh",
+        ]
     missing = sorted(needed - set(plan) - fresh)
     unexpected = sorted(plan[name][0].name for name in set(plan) - set(wanted))
     if missing or unexpected:
@@ -196,7 +206,7 @@ def _fit(
     if resized:
         values = _resized(backbone, trained_with, values)
     not_finite = tuple(name for name in sorted(values) if not torch.isfinite(values[name]).all())
-    left_out = sorted(set(values) - needed) if whole else []
+    left_out = sorted({*values, *without} - needed) if whole else []
     return values, LoadReport(
         title,
         fresh=tuple(sorted(needed & fresh)),

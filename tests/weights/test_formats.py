@@ -333,3 +333,18 @@ def test_counts_of_operations_are_left_aside(tmp_path):
     counted = {**model.state_dict(), "total_ops": torch.zeros(1), "stages.0.blocks.0.total_params": torch.zeros(1)}
     torch.save(counted, tmp_path / "counted.pth")
     assert mlpzoo.load_checkpoint(CASES["riformer"].create(), tmp_path / "counted.pth").left_out == ()
+
+
+@pytest.mark.parametrize("family", ["cyclemlp", "asmlp", "hire_mlp", "riformer", "ramlp"])
+def test_a_file_of_dense_prediction_in_a_classifier(family, tmp_path):
+    """Its norms are of feature maps, so the final norm starts anew, and the report says so."""
+    dense = randomize(CASES[family].create(features_only=True, feature_norms=True).model)
+    torch.save(dense.state_dict(), tmp_path / "dense.pth")
+    model = CASES[family].create()
+    report = mlpzoo.load_checkpoint(model, tmp_path / "dense.pth")
+    anew = tuple(name for name in model.state_dict() if name.startswith(("norm.", "pre_logits.", "head.")))
+    assert report.fresh == tuple(sorted(anew))
+    assert all(name.startswith("feature_norms.") for name in report.left_out)
+    assert "it is of dense prediction: its norms of feature maps were left out" in report.notes[-1]
+    loaded = {name: value for name, value in model.state_dict().items() if name not in anew}
+    assert all(torch.equal(value, dense.state_dict()[name]) for name, value in loaded.items())
