@@ -36,7 +36,7 @@ demo: $(RUN)/config.json ## watch a Mixer learn real handwriting, then read imag
 clean-demo: ## forget the demo's run
 	rm -rf $(RUN)
 
-test: $(VENV)/.dev ## the default tests, under 10 minutes on two cores
+test: $(VENV)/.dev ## the default tests, some 16 minutes on two cores
 	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not gpu' $(PYTEST_ARGS)
 
 test-all: $(VENV)/.dev ## every test this machine can run

@@ -12,7 +12,7 @@ def create(**options):
 
 
 def test_both_ways_are_equal_at_the_trained_size():
-    maps, weights = create(), create(token_resize="weights")
+    maps, weights = create(), create(token_resize="weights", token_size=(64, 96))
     weights.load_state_dict(maps.state_dict())
     x = torch.randn(2, 3, 64, 96, dtype=torch.float64)
     assert torch.equal(maps(x), weights(x))
@@ -27,7 +27,7 @@ def test_both_ways_are_equal_at_the_trained_size():
 @pytest.mark.parametrize("axis", [1, 2])
 def test_resized_mixing_keeps_sums_and_constants(axis):
     config = create(token_resize="weights").config
-    layer = RaftMixing(8, (6, 4), axis, config, drop_path=0.0, dtype=torch.float64)
+    layer = RaftMixing(8, (6, 4), (6, 4), axis, config, drop_path=0.0, dtype=torch.float64)
     before = layer.fc1.weight.detach().unflatten(1, (2, -1)).sum(2)
     x = torch.randn(2, 1, 1, 8, dtype=torch.float64)
     with torch.no_grad():
